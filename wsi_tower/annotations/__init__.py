@@ -1,0 +1,11 @@
+"""Outlines drawn on slides: annotation files and polygons in level-0 pixels."""
+
+from wsi_tower.annotations.geojson import (
+    Area,
+    NamedArea,
+    geojson_text,
+    read_geojson_polygons,
+    write_geojson,
+)
+
+__all__ = ["Area", "NamedArea", "geojson_text", "read_geojson_polygons", "write_geojson"]

@@ -1,0 +1,178 @@
+"""GeoJSON as QuPath reads and writes it.
+
+Coordinates in files are level-0 pixels as QuPath counts them: from the corner of the scanned part
+where a slide has ``openslide.bounds-*``, else from the slide's corner. Polygons in memory always
+count from the slide's corner.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import shapely
+from shapely.geometry import MultiPolygon, Polygon, mapping, shape
+
+from wsi_tower.errors import AnnotationError
+from wsi_tower.records import write_text_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from shapely.geometry.base import BaseGeometry
+
+    from wsi_tower.geometry import Level0Box
+
+__all__ = ["Area", "NamedArea", "geojson_text", "read_geojson_polygons", "write_geojson"]
+
+Area: TypeAlias = Polygon | MultiPolygon
+"""One outline, or several that belong together."""
+
+_DECIMALS = 2
+_BROKEN_GEOMETRY = (
+    AttributeError, IndexError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError,
+)  # fmt: skip
+"""What shapely raises over coordinates that are not what they should be."""
+_BARE_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection")
+
+
+class NamedArea(NamedTuple):
+    """A polygon and what it was called."""
+
+    name: str | None
+    """Name of its QuPath classification, or None."""
+    area: Area
+    """Its outline in level-0 pixels, valid and not empty."""
+
+
+def read_geojson_polygons(path: Path, bounds: Level0Box | None = None) -> list[NamedArea]:
+    """Read the polygons of a FeatureCollection, a bare list, a feature or a geometry.
+
+    Points and lines are passed over, invalid outlines are repaired, and empty ones dropped.
+
+    Args:
+        path: the file.
+        bounds: the slide's scanned part, where it says so; its corner is added.
+
+    Returns:
+        Polygons in level-0 pixels from the slide's corner.
+
+    Raises:
+        AnnotationError: the file cannot be read, is not GeoJSON, or holds a broken geometry.
+    """
+    areas = []
+    for number, (geometry, properties) in enumerate(_features(_load(path), path)):
+        try:
+            area = _area(shape(geometry))
+        except _BROKEN_GEOMETRY as error:
+            raise _unreadable(path, f"geometry {number} is broken: {error}") from error
+        if not area.is_empty:
+            areas.append(NamedArea(_class_name(properties), _moved(area, bounds, 1)))
+    return areas
+
+
+def geojson_text(
+    areas: Area | Iterable[Area],
+    classification: str,
+    color: Sequence[int],
+    bounds: Level0Box | None = None,
+) -> str:
+    """A FeatureCollection of QuPath annotations.
+
+    Args:
+        areas: outlines in level-0 pixels; each polygon becomes an annotation, written to a
+            hundredth of a pixel.
+        classification: name of their class.
+        color: its red, green and blue, 0 to 255.
+        bounds: the slide's scanned part, where it says so; its corner is subtracted.
+    """
+    properties = {
+        "objectType": "annotation",
+        "classification": {"name": classification, "color": list(color)},
+    }
+    whole = [areas] if isinstance(areas, Polygon | MultiPolygon) else areas
+    parts = (_moved(part, bounds, -1) for area in whole for part in shapely.get_parts(area))
+    features = [
+        {"type": "Feature", "geometry": _rounded(part), "properties": properties} for part in parts
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"
+
+
+def write_geojson(
+    path: Path,
+    areas: Area | Iterable[Area],
+    classification: str,
+    color: Sequence[int],
+    bounds: Level0Box | None = None,
+) -> None:
+    """Write `geojson_text` to a file that is complete or absent.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    write_text_aside(path, geojson_text(areas, classification, color, bounds))
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _unreadable(path, f"not JSON text: {error}") from error
+
+
+def _features(content: Any, path: Path) -> Iterator[tuple[Any, Any]]:
+    """Geometry and properties of every feature."""
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind == "FeatureCollection":
+        content = content.get("features")
+    if isinstance(content, list):
+        for item in content:
+            yield from _features(item, path)
+    elif kind == "Feature":
+        if content.get("geometry") is not None:
+            yield content["geometry"], content.get("properties")
+    elif kind in _BARE_GEOMETRIES:
+        yield content, None
+    elif kind not in ("Point", "MultiPoint", "LineString", "MultiLineString"):
+        raise _unreadable(path, f"{kind or type(content).__name__!r} is no GeoJSON type")
+
+
+def _area(geometry: BaseGeometry) -> Area:
+    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+        raise ValueError("a coordinate is not a finite number")
+    parts = shapely.get_parts(shapely.make_valid(geometry), return_index=False)
+    polygons = [part for outer in parts for part in shapely.get_parts(outer)]
+    polygons = [part for part in polygons if isinstance(part, Polygon) and not part.is_empty]
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
+
+
+def _moved(area: Area, bounds: Level0Box | None, sign: int) -> Area:
+    if bounds is None:
+        return area
+    corner = sign * np.array([bounds.x, bounds.y])
+    moved: Area = shapely.transform(area, lambda points: points + corner)
+    return moved
+
+
+def _class_name(properties: Any) -> str | None:
+    classification = properties.get("classification") if isinstance(properties, dict) else None
+    name = classification.get("name") if isinstance(classification, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _rounded(area: Area) -> dict[str, Any]:
+    geometry: dict[str, Any] = mapping(
+        shapely.transform(area, lambda points: np.round(points, _DECIMALS))
+    )
+    return geometry
+
+
+def _unreadable(path: Path, why: str) -> AnnotationError:
+    return AnnotationError(
+        f"annotation file {path} cannot be read as GeoJSON ({why}); export it again from QuPath "
+        f"as GeoJSON"
+    )

@@ -1,0 +1,99 @@
+"""Options that verbs share, and the one place where a verb's errors meet the terminal."""
+
+from __future__ import annotations
+
+import functools
+import json as json_module
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from wsi_tower.errors import WsiTowerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Shared", "shared_options"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+USAGE_ERROR = 2
+"""Exit code when nothing was begun; 1 means that some slides failed."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Values of the shared options; those that a verb does not offer keep their defaults."""
+
+    workspace: Path = Path("wsi-tower-workspace")
+    """Folder that holds everything wsi-tower makes."""
+    workers: int = 0
+    """Local processes; 0 takes one per core."""
+    overwrite: bool = False
+    """Whether what is there is replaced."""
+    json: bool = False
+    """Whether standard output is one JSON document."""
+    verbose: int = 0
+    """How much is said: 1 adds tracebacks."""
+
+
+_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "workspace": click.option(
+        "-w",
+        "--workspace",
+        type=click.Path(path_type=Path),
+        envvar="WSI_TOWER_WORKSPACE",
+        default=Shared.workspace,
+        show_default=True,
+        show_envvar=True,
+        help="Folder that holds everything wsi-tower makes.",
+    ),
+    "workers": click.option(
+        "-j",
+        "--workers",
+        type=click.IntRange(min=0),
+        default=0,
+        help="Worker processes; 0 (default) is one per core.",
+    ),
+    "overwrite": click.option("--overwrite", is_flag=True, help="Replace what is already there."),
+    "json": click.option("--json", is_flag=True, help="Print one JSON document, nothing else."),
+    "verbose": click.option("-v", "--verbose", count=True, help="Say more; tracebacks too."),
+}
+
+
+def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Give a verb the named shared options, handed to it as ``shared``, and its error handling.
+
+    Known errors end the verb with one line, or one JSON document, and exit code 2.
+    """
+
+    def decorate(verb: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(verb)
+        def run(**values: Any) -> R:
+            shared = Shared(**{name: values.pop(name) for name in names})
+            try:
+                return verb(shared=shared, **values)
+            except WsiTowerError as error:
+                _tell(error, shared)
+                raise click.exceptions.Exit(USAGE_ERROR) from error
+
+        command: Any = run
+        for name in reversed(names):
+            command = _OPTIONS[name](command)
+        return command  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _tell(error: WsiTowerError, shared: Shared) -> None:
+    if shared.json:
+        told = {"error": {"reason": error.reason, "message": str(error)}}
+        click.echo(json_module.dumps(told, indent=2))
+    if shared.verbose:
+        traceback.print_exc(file=sys.stderr)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)

@@ -1,0 +1,68 @@
+"""What ``wsi-tower phantom`` does once its options are read: slides side by side, with a bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wsi_tower.batch import BatchSettings, Outcome, Progress, run_batch
+from wsi_tower.cli.progress import watched
+from wsi_tower.errors import StorageError
+from wsi_tower.phantom import phantom_paths, write_phantom, write_slide_list
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wsi_tower.cli.options import Shared
+    from wsi_tower.phantom import PhantomSettings
+
+__all__ = ["run_phantom"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomJob:
+    """One slide to write."""
+
+    path: Path
+    """Where."""
+    settings: PhantomSettings
+    """What."""
+    index: int
+    """Its number in the folder."""
+
+    @property
+    def slide_id(self) -> str:
+        """Its id."""
+        return self.path.stem
+
+    @property
+    def source(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+
+def run_phantom(folder: Path, settings: PhantomSettings, shared: Shared) -> list[Path]:
+    """Write the slides of a folder on several processes, then their list.
+
+    Slides that are there are kept unless they are to be overwritten: same seed, same bytes.
+
+    Raises:
+        StorageError: the disk refused, or a file stands where the folder should be.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is a file; name a folder for the phantom slides")
+    paths = phantom_paths(folder, settings)
+    jobs = [PhantomJob(path, settings, index) for index, path in enumerate(paths)]
+    with watched(len(jobs), quiet=shared.json) as watcher:
+        rows = run_batch(jobs, _write_one, BatchSettings(shared.workers), on_row=watcher.row)
+    for row in rows:
+        if row.is_failure:
+            raise StorageError(row.message)
+    write_slide_list(folder, paths)
+    return paths
+
+
+def _write_one(job: PhantomJob, wait: bool, progress: Progress) -> Outcome:
+    del wait, progress
+    write_phantom(job.path, job.settings, job.index)
+    return Outcome("done", 0)

@@ -1,0 +1,230 @@
+"""Every error that wsi-tower raises on purpose.
+
+Each message names the input, its value and the remedy; ``reason`` is the short code that reports
+and ``--json`` carry, stable across versions. The tree::
+
+    WsiTowerError
+    ├── SettingsError (ValueError)            a setting cannot be right, whatever the slide
+    ├── InputError                            what was asked for cannot be found or listed
+    │   ├── NoSlidesError (FileNotFoundError)
+    │   ├── DuplicateSlideError
+    │   └── SlideListError (ValueError)
+    ├── SlideError                            one slide cannot be used
+    │   ├── SlideNotFoundError (FileNotFoundError)
+    │   ├── UnreadableSlideError
+    │   ├── UnsupportedSlideError
+    │   ├── MissingPixelSizeError
+    │   ├── ImpossiblePixelSizeError
+    │   ├── ResolutionError                   finer than the slide has
+    │   ├── TooSmallSlideError
+    │   └── NativeTilesError                  its own tiles cannot be copied
+    ├── AnnotationError                       an annotation file cannot be understood
+    ├── MaskError                             a given tissue mask cannot be used
+    ├── EmptySlideError                       no tile is left; a result, not a failure
+    ├── StoreError                            an artefact on disk
+    │   ├── OtherSettingsError                made with other settings; never reused silently
+    │   ├── StoreBusyError                    another process is writing it
+    │   └── CorruptStoreError
+    └── StorageError (OSError)                the disk: full, read-only, not a folder
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = [
+    "AnnotationError",
+    "CorruptStoreError",
+    "DuplicateSlideError",
+    "EmptySlideError",
+    "ImpossiblePixelSizeError",
+    "InputError",
+    "MaskError",
+    "MissingPixelSizeError",
+    "NativeTilesError",
+    "NoSlidesError",
+    "OtherSettingsError",
+    "ResolutionError",
+    "SettingsError",
+    "SlideError",
+    "SlideListError",
+    "SlideNotFoundError",
+    "StorageError",
+    "StoreBusyError",
+    "StoreError",
+    "TooSmallSlideError",
+    "UnreadableSlideError",
+    "UnsupportedSlideError",
+    "WsiTowerError",
+    "storage_errors",
+]
+
+
+class WsiTowerError(Exception):
+    """Base of every error that wsi-tower raises on purpose."""
+
+    reason: ClassVar[str] = "error"
+    """Short code for reports and ``--json``."""
+
+
+class SettingsError(WsiTowerError, ValueError):
+    """A setting cannot be right, whatever the slide."""
+
+    reason = "settings"
+
+
+class InputError(WsiTowerError):
+    """What was asked for cannot be found or listed."""
+
+    reason = "input"
+
+
+class NoSlidesError(InputError, FileNotFoundError):
+    """An input holds no slide."""
+
+    reason = "no-slides"
+
+
+class DuplicateSlideError(InputError):
+    """Two inputs would share one slide id."""
+
+    reason = "duplicate-slide-id"
+
+
+class SlideListError(InputError, ValueError):
+    """A slide list cannot be understood."""
+
+    reason = "slide-list"
+
+
+class SlideError(WsiTowerError):
+    """One slide cannot be used; the others can."""
+
+    reason = "slide"
+
+
+class SlideNotFoundError(SlideError, FileNotFoundError):
+    """The slide does not exist or may not be read."""
+
+    reason = "not-found"
+
+
+class UnreadableSlideError(SlideError):
+    """The file is damaged, or is not what its name says."""
+
+    reason = "unreadable"
+
+
+class UnsupportedSlideError(SlideError):
+    """The file is sound, but no reader covers its format."""
+
+    reason = "unsupported-format"
+
+
+class MissingPixelSizeError(SlideError):
+    """The slide has no pixel size and none was given."""
+
+    reason = "no-pixel-size"
+
+
+class ImpossiblePixelSizeError(SlideError):
+    """The pixel size or the physical extent cannot be true."""
+
+    reason = "impossible-pixel-size"
+
+
+class ResolutionError(SlideError):
+    """Tiles finer than the slide were asked for."""
+
+    reason = "finer-than-slide"
+
+
+class TooSmallSlideError(SlideError):
+    """Not one tile fits into the slide."""
+
+    reason = "smaller-than-one-tile"
+
+
+class NativeTilesError(SlideError):
+    """The slide's own compressed tiles were asked for and cannot be copied."""
+
+    reason = "no-native-tiles"
+
+
+class AnnotationError(WsiTowerError):
+    """An annotation file cannot be understood."""
+
+    reason = "annotations"
+
+
+class MaskError(WsiTowerError):
+    """A given tissue mask cannot be used with this slide."""
+
+    reason = "tissue-mask"
+
+
+class EmptySlideError(WsiTowerError):
+    """No tile is left; the message holds the numbers that did it."""
+
+    reason = "no-tissue"
+
+
+class StoreError(WsiTowerError):
+    """An artefact on disk cannot be used."""
+
+    reason = "store"
+
+
+class OtherSettingsError(StoreError):
+    """The artefact exists, made with other settings."""
+
+    reason = "other-settings"
+
+
+class StoreBusyError(StoreError):
+    """Another process is writing this artefact now."""
+
+    reason = "busy"
+
+
+class CorruptStoreError(StoreError):
+    """The artefact is damaged or not of this format."""
+
+    reason = "corrupt-store"
+
+
+class StorageError(WsiTowerError, OSError):
+    """The disk refused: full, read-only, no permission, or a file where a folder should be."""
+
+    reason = "storage"
+
+
+_STORAGE_REMEDIES = {
+    errno.ENOSPC: "no space left on the device; free some, or choose another workspace with -w",
+    errno.EDQUOT: "the disk quota is used up; free some, or choose another workspace with -w",
+    errno.EACCES: "no permission to write there; change it, or choose another workspace with -w",
+    errno.EPERM: "no permission to write there; change it, or choose another workspace with -w",
+    errno.EROFS: "the file system is read-only; choose another workspace with -w",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another workspace with -w",
+    errno.EEXIST: "a file stands where a folder is needed; choose another workspace with -w",
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing ``path`` into `StorageError`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        remedy = _STORAGE_REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise StorageError(f"cannot write {path}: {remedy}") from error

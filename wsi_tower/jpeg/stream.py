@@ -1,0 +1,147 @@
+"""JPEG streams as TIFF slides hold them, and their decoding and encoding by libjpeg-turbo.
+
+A tile of a TIFF file may be an *abbreviated* stream: its quantisation and Huffman tables stand
+once in the file (tag JPEGTables, TIFF Technical Note 2), and its colour space is what the
+photometric tag says, whatever the stream's own markers claim. A decoder that knows no TIFF must be
+handed tables and colour: `complete` does it without touching the entropy-coded bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import simplejpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["JpegColour", "JpegError", "JpegHead", "complete", "decode", "encode", "read_head"]
+
+JpegColour: TypeAlias = Literal["ycbcr", "rgb"]
+"""What the three components of a stream mean."""
+
+_SOI = b"\xff\xd8"
+_EOI = b"\xff\xd9"
+_SOS = 0xDA
+_APP0, _APP14 = 0xE0, 0xEE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# The Adobe marker's last byte says how components are to be read: 0 as RGB, 1 as YCbCr.
+_ADOBE: dict[JpegColour, bytes] = {
+    "rgb": b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00",
+    "ycbcr": b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x01",
+}
+
+
+class JpegError(ValueError):
+    """A stream is not a sound JPEG image; callers name the file and tile it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHead:
+    """What a stream's frame header says."""
+
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    components: int
+    """1 for grey, 3 for colour."""
+
+
+def complete(stream: bytes, tables: bytes, colour: JpegColour) -> bytes:
+    """A stream that any decoder reads rightly: with its tables and one marker for its colour.
+
+    A JFIF marker would overrule the colour, so it and older Adobe markers are left out.
+
+    Args:
+        stream: the tile as the file holds it.
+        tables: the file's JPEGTables stream, or nothing where tiles carry their own.
+        colour: what the photometric tag says.
+
+    Raises:
+        JpegError: the stream is no JPEG.
+    """
+    parts = [_SOI, _ADOBE[colour], tables[2:-2]]
+    last = 2
+    for marker, start, end in _segments(stream):
+        if marker in (_APP0, _APP14):
+            parts.append(stream[last:start])
+            last = end
+    parts.append(stream[last:])
+    return b"".join(parts)
+
+
+def read_head(stream: bytes) -> JpegHead:
+    """Size and components of a stream, abbreviated or not, after a check of both its ends.
+
+    Raises:
+        JpegError: not a JPEG, cut off, or without a frame header.
+    """
+    if not stream.rstrip(b"\x00").endswith(_EOI):
+        raise JpegError("the JPEG stream is cut off: it has no end marker")
+    for marker, start, _ in _segments(stream):
+        if marker in _FRAMES:
+            precision, height, width, components = struct.unpack_from(">BHHB", stream, start + 4)
+            if precision != 8:
+                raise JpegError(f"the JPEG stream has {precision} bits a channel, not 8")
+            return JpegHead(width, height, components)
+    raise JpegError("the JPEG stream has no frame header")
+
+
+def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of every segment before the entropy-coded data."""
+    if stream[:2] != _SOI:
+        raise JpegError("not a JPEG stream: it does not start with FF D8")
+    start = 2
+    while True:
+        try:
+            fill, marker, length = struct.unpack_from(">BBH", stream, start)
+        except struct.error as error:
+            raise JpegError("the JPEG stream is cut off in its header") from error
+        if fill != 0xFF or length < 2:
+            raise JpegError(f"the JPEG stream has no marker at byte {start}")
+        if marker == _SOS:
+            return
+        yield marker, start, start + 2 + length
+        start += 2 + length
+
+
+def decode(stream: bytes, *, fast: bool = False) -> NDArray[np.uint8]:
+    """Pixels of a complete stream: height × width × 3, bit-exact with libjpeg's default.
+
+    Args:
+        stream: a complete stream.
+        fast: use the fast transform and chroma upsampling; off by a grey level here and there.
+
+    Raises:
+        JpegError: the stream is damaged.
+    """
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            stream, "RGB", fastdct=fast, fastupsample=fast
+        )
+    except ValueError as error:
+        raise JpegError(f"the JPEG stream is damaged: {error}") from error
+    return pixels
+
+
+def encode(pixels: NDArray[np.uint8], *, quality: int, subsampling: str) -> bytes:
+    """A complete stream of an image of height × width × 3.
+
+    Args:
+        pixels: RGB, 8 bits a channel.
+        quality: 1 to 100, as libjpeg scales it.
+        subsampling: chroma subsampling: ``444``, ``422`` or ``420``.
+    """
+    stream: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels),
+        quality=quality,
+        colorspace="RGB",
+        colorsubsampling=subsampling,
+    )
+    return stream

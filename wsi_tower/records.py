@@ -1,0 +1,207 @@
+"""What every artefact on disk has in common: a header, digests, and being complete or absent.
+
+A header names the artefact's kind and format version, the settings that made it and the digests of
+its parents, so that a changed setting never silently reuses an old result. Clock time, paths and
+package versions are recorded in the header but enter no digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from wsi_tower import __version__
+from wsi_tower.errors import CorruptStoreError, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = [
+    "Header",
+    "Json",
+    "bytes_digest",
+    "digest",
+    "folder_aside",
+    "held_lock",
+    "plain",
+    "write_text_aside",
+]
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_DIGEST_BYTES = 16
+_PARTIAL = ".partial-"
+_PACKAGES_THAT_SHAPE_PIXELS = ("numpy", "opencv-python-headless", "simplejpeg", "zarr")
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """A frozen settings dataclass as plain JSON values."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return values
+
+
+def digest(value: Json | Mapping[str, Any]) -> str:
+    """32 hexadecimal digits that identify a JSON value: BLAKE2b of its canonical text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return bytes_digest([text.encode()])
+
+
+def bytes_digest(parts: Iterable[bytes | bytearray | memoryview]) -> str:
+    """32 hexadecimal digits that identify a sequence of bytes."""
+    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        hasher.update(part)
+    return hasher.hexdigest()
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of an artefact."""
+
+    kind: str
+    """What it is: ``tiles``, ``embeddings``, …"""
+    format_version: int
+    """Version of the artefact's layout; old ones stay readable."""
+    settings: dict[str, Any]
+    """The settings that made it."""
+    parents: dict[str, str]
+    """Digests of what it was made from, by role: ``slide``, ``tissue_mask``, …"""
+    content_digest: str = ""
+    """Digest of the arrays' contents; empty until they are written."""
+    created: str = ""
+    """When it was made (UTC, ISO 8601). Enters no digest."""
+    software: dict[str, str] = field(default_factory=dict)
+    """Versions of the packages that made it. Enter no digest."""
+
+    @property
+    def settings_digest(self) -> str:
+        """Digest of kind, format version, settings and parents: equal means reusable."""
+        return digest(
+            {
+                "kind": self.kind,
+                "format_version": self.format_version,
+                "settings": self.settings,
+                "parents": self.parents,
+            }
+        )
+
+    def completed(self, content_digest: str) -> Self:
+        """The header of the finished artefact, with the time and versions of now."""
+        software = {"wsi-tower": __version__, "python": sys.version.split()[0]}
+        software |= {name: version(name) for name in _PACKAGES_THAT_SHAPE_PIXELS}
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return dataclasses.replace(
+            self, content_digest=content_digest, created=created, software=software
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """This header as JSON, with the settings digest for people who read it."""
+        return dataclasses.asdict(self) | {"settings_digest": self.settings_digest}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: Path) -> Self:
+        """The header that `to_json` wrote; ``source`` is named in errors.
+
+        Raises:
+            CorruptStoreError: a field is missing or of another type.
+        """
+        names = {f.name for f in dataclasses.fields(cls)}
+        try:
+            header = cls(**{name: values[name] for name in names})
+        except (KeyError, TypeError) as error:
+            raise CorruptStoreError(
+                f"{source} has no sound wsi-tower header ({error}); remake it with --overwrite"
+            ) from error
+        return header
+
+
+def write_text_aside(path: Path, text: str) -> None:
+    """Write a file so that it is complete or absent: aside, flushed, then renamed over ``path``.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    aside = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A fresh folder beside ``path`` that takes its place when the block succeeds.
+
+    Whatever ends the block early, ``path`` is as it was. Asides that a killed process left behind
+    are removed first. Hold `held_lock` for ``path`` while writing, so that an aside is never a
+    living process's.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f"{_PARTIAL}*-{path.name}"):
+            shutil.rmtree(stale, ignore_errors=True)
+        aside = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+        aside.mkdir()
+        try:
+            yield aside
+            _put_in_place(aside, path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_in_place(aside: Path, path: Path) -> None:
+    # A kill between the two renames leaves the store absent, never mixed; a rerun makes it again.
+    if path.exists():
+        outdated = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+        path.rename(outdated)
+        aside.rename(path)
+        shutil.rmtree(outdated, ignore_errors=True)
+    else:
+        aside.rename(path)
+
+
+@contextmanager
+def held_lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold an advisory lock file; the value says whether it was taken.
+
+    The kernel releases it when the process ends, however it ends. Where the file system has no
+    locks, the value is true: renames alone then keep artefacts whole, at the price of double work.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield _lock(descriptor, wait=wait)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

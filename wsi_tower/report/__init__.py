@@ -1,0 +1,7 @@
+"""What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
+
+from wsi_tower.report.folder import write_report
+from wsi_tower.report.picture import tiling_picture, write_picture
+from wsi_tower.report.record import RunRecord
+
+__all__ = ["RunRecord", "tiling_picture", "write_picture", "write_report"]

@@ -1,0 +1,36 @@
+"""Slides: finding them, opening them, and reading their pixels through one port."""
+
+from wsi_tower.slides.compressed import CompressedLevel
+from wsi_tower.slides.inputs import SlideEntry, find_slides
+from wsi_tower.slides.opening import READERS, ReaderInfo, ReaderName, is_url, open_slide
+from wsi_tower.slides.pixel_size import PixelSizeWarning
+from wsi_tower.slides.port import (
+    Level,
+    Overview,
+    PixelSize,
+    PixelSizeOrigin,
+    Rgb,
+    Slide,
+    SlideInfo,
+    resampled,
+)
+
+__all__ = [
+    "READERS",
+    "CompressedLevel",
+    "Level",
+    "Overview",
+    "PixelSize",
+    "PixelSizeOrigin",
+    "PixelSizeWarning",
+    "ReaderInfo",
+    "ReaderName",
+    "Rgb",
+    "Slide",
+    "SlideEntry",
+    "SlideInfo",
+    "find_slides",
+    "is_url",
+    "open_slide",
+    "resampled",
+]

@@ -1,0 +1,277 @@
+"""The `Slide` port: one way to read any slide, whichever library does it.
+
+Checks, frames, filling and resampling live here; an adapter only reads a box that lies inside one
+level. All readers therefore round, clip and fill alike.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_tower.errors import MissingPixelSizeError, SettingsError
+from wsi_tower.geometry import Level0Box, Level0Point, Level0Size, LevelBox, LevelSize, Mpp
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from wsi_tower.slides.compressed import CompressedLevel
+
+__all__ = [
+    "Level",
+    "Overview",
+    "PixelSize",
+    "PixelSizeOrigin",
+    "Rgb",
+    "Slide",
+    "SlideInfo",
+    "level_of",
+    "resampled",
+]
+
+Rgb: TypeAlias = NDArray[np.uint8]
+"""An image: height × width × 3, 8 bits a channel, red first."""
+
+PixelSizeOrigin: TypeAlias = Literal["openslide", "tiffslide", "ome-xml", "tiff tags", "user"]
+"""Who said what the pixel size is."""
+
+BACKGROUND = 255
+"""Grey level of what lies outside the slide or was never scanned."""
+_STRIP_BYTES = 48 * 1024 * 1024
+"""Pixels held at a time while an overview is read: bounds memory on single-level slides."""
+_PITCH_TOLERANCE = 0.01
+_MAX_RATIO_TERM = 64
+"""Bounds the source rows of the smallest strip that averages exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """Pixel size of level 0 and where it came from."""
+
+    mpp: Mpp
+    """Micrometres per level-0 pixel."""
+    origin: PixelSizeOrigin
+    """Who said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One resolution of the pyramid."""
+
+    size: LevelSize
+    """Width and height in its own pixels."""
+    downsample: float
+    """Level-0 pixels per pixel of this level: the whole number that the writer meant where both
+    axes fit one (floor or ceiling of the division), else the mean ratio of the sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlideInfo:
+    """What a slide says of itself."""
+
+    name: str
+    """File name, as the user knows the slide."""
+    source: str
+    """Path or URL that it was opened from."""
+    reader: str
+    """Reader that serves it: ``openslide``, ``tiffslide`` or ``flat``."""
+    vendor: str
+    """Scanner vendor or format, as the reader names it; ``unknown`` where it says nothing."""
+    size: Level0Size
+    """Width and height of level 0."""
+    levels: tuple[Level, ...]
+    """Finest first."""
+    pixel_size: PixelSize | None
+    """Pixel size, or None where nobody said."""
+    objective_power: float | None
+    """Nominal magnification of the objective, or None."""
+    bounds: Level0Box | None
+    """Part of level 0 that was scanned, where the format says so (MIRAX and others)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole slide as one small image of known scale."""
+
+    rgb: Rgb
+    """The image; its first pixel starts at the slide's origin."""
+    pitch_l0: float
+    """Level-0 pixels per pixel of the image, the same along x and y."""
+
+
+class Slide(ABC):
+    """A slide open for reading. Use as a context manager; not to be shared between threads."""
+
+    def __init__(self, info: SlideInfo) -> None:
+        self.info = info
+
+    @abstractmethod
+    def _read_level(self, level: int, box: LevelBox) -> Rgb:
+        """Read a box that is not empty and lies wholly inside the level.
+
+        Returns:
+            height × width × 3 uint8; what was never scanned is white.
+
+        Raises:
+            UnreadableSlideError: the file is damaged there.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back the file."""
+
+    def compressed_level(self, level: int) -> CompressedLevel | None:
+        """The file's own compressed tiles of a level, or None where they cannot be had as such."""
+        del level
+        return None
+
+    @property
+    def mpp(self) -> Mpp:
+        """Micrometres per level-0 pixel.
+
+        Raises:
+            MissingPixelSizeError: nobody said; the message says how to give it.
+        """
+        if self.info.pixel_size is None:
+            name = self.info.name
+            raise MissingPixelSizeError(
+                f"slide {name} has no pixel size; give it with --mpp-of {name}=0.25 or in the "
+                f"slide list's mpp column"
+            )
+        return self.info.pixel_size.mpp
+
+    def read_region(self, corner: Level0Point, level: int, size: LevelSize) -> Rgb:
+        """Read ``size`` pixels of ``level`` from a corner in level-0 pixels.
+
+        The corner is rounded to the level's nearest pixel. What lies outside the slide is white.
+
+        Returns:
+            height × width × 3 uint8.
+
+        Raises:
+            SettingsError: no such level, or a size below 1.
+            UnreadableSlideError: the file is damaged there.
+        """
+        downsample = self._level(level).downsample
+        x_px, y_px = round(corner.x / downsample), round(corner.y / downsample)
+        return self.read_level_box(level, LevelBox(x_px, y_px, size.width, size.height))
+
+    def read_level_box(self, level: int, box: LevelBox) -> Rgb:
+        """Read a box given in the pixels of its level; see `read_region`."""
+        if box.width < 1 or box.height < 1:
+            raise SettingsError(f"cannot read {box.width} × {box.height} px; ask for at least 1")
+        inside = box.clipped(self._level(level).size)
+        if inside == box:
+            return self._read_level(level, box)
+        region = np.full((box.height, box.width, 3), BACKGROUND, np.uint8)
+        if inside.width and inside.height:
+            left, top = inside.x - box.x, inside.y - box.y
+            region[top : top + inside.height, left : left + inside.width] = self._read_level(
+                level, inside
+            )
+        return region
+
+    def level_for(self, downsample: float) -> int:
+        """The coarsest level that is at least as fine as ``downsample``; 0 where none is."""
+        fine = [i for i, level in enumerate(self.info.levels) if level.downsample <= downsample]
+        return max(fine, key=lambda i: self.info.levels[i].downsample, default=0)
+
+    def overview(self, pitch_l0: float) -> Overview:
+        """The whole slide area-averaged to about ``pitch_l0`` level-0 pixels a pixel.
+
+        The pitch is moved by at most 1 % to a ratio of small whole numbers to the level that is
+        read, so that strips of it average exactly; the result says which. Read in strips: memory
+        is bounded by the result. Beyond the right and lower edge the slide counts as white.
+
+        Raises:
+            SettingsError: ``pitch_l0`` is below 1.
+            UnreadableSlideError: the file is damaged.
+        """
+        if not pitch_l0 >= 1:
+            raise SettingsError(f"an overview of {pitch_l0:g} level-0 px a pixel is not coarser")
+        level = self.level_for(pitch_l0 * (1 + _PITCH_TOLERANCE))
+        downsample = self._level(level).downsample
+        ratio = _small_ratio(pitch_l0 / downsample)
+        size = self._level(level).size
+        width = math.ceil(size.width / ratio)
+        rgb = np.empty((math.ceil(size.height / ratio), width, 3), np.uint8)
+        rows = self._strip_rows(level, ratio)
+        for top in range(0, len(rgb), rows):
+            strip = self._averaged_strip(level, ratio, top, rows)
+            rgb[top : top + rows] = strip[: len(rgb) - top, :width]
+        return Overview(rgb, float(ratio * Fraction(downsample)))
+
+    def thumbnail(self, max_px: int) -> Overview:
+        """The whole slide with its longer side at most ``max_px`` pixels."""
+        return self.overview(max(1.0, max(self.info.size.width, self.info.size.height) / max_px))
+
+    def _strip_rows(self, level: int, ratio: Fraction) -> int:
+        """Overview rows a strip: a multiple of the ratio's denominator, within the memory bound."""
+        source_rows = _STRIP_BYTES // (3 * self._level(level).size.width)
+        return ratio.denominator * max(1, source_rows // ratio.numerator)
+
+    def _averaged_strip(self, level: int, ratio: Fraction, top: int, rows: int) -> Rgb:
+        """``rows`` rows of an overview from row ``top``, padded to whole ratios on the right."""
+        repeats = math.ceil(self._level(level).size.width / ratio.numerator)
+        height = int(rows * ratio)
+        box = LevelBox(0, int(top * ratio), repeats * ratio.numerator, height)
+        return resampled(
+            self.read_level_box(level, box), LevelSize(repeats * ratio.denominator, rows)
+        )
+
+    def _level(self, level: int) -> Level:
+        if not 0 <= level < len(self.info.levels):
+            raise SettingsError(
+                f"slide {self.info.name} has levels 0 to {len(self.info.levels) - 1}, not {level}"
+            )
+        return self.info.levels[level]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def resampled(image: Rgb, size: LevelSize) -> Rgb:
+    """An image brought to ``size``: area-averaged where it shrinks, cubic where it grows."""
+    if image.shape[:2] == (size.height, size.width):
+        return image
+    shrinks = image.shape[0] >= size.height and image.shape[1] >= size.width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    result: Rgb = np.asarray(
+        cv2.resize(image, (size.width, size.height), interpolation=method), np.uint8
+    )
+    return result
+
+
+def level_of(size: LevelSize, size_l0: Level0Size) -> Level:
+    """A level with the downsample that its writer meant.
+
+    Writers halve sizes and drop or keep the odd pixel: 2967 rows become 1483, and the ratio 2.0007
+    would drift by two pixels over the slide. A whole number that explains both sizes wins.
+    """
+    ratio_x, ratio_y = size_l0.width / size.width, size_l0.height / size.height
+    whole = round((ratio_x + ratio_y) / 2)
+    explained = all(
+        small in (large // whole, -(-large // whole))
+        for small, large in ((size.width, size_l0.width), (size.height, size_l0.height))
+    )
+    return Level(size, float(whole) if explained else (ratio_x + ratio_y) / 2)
+
+
+def _small_ratio(ratio: float) -> Fraction:
+    denominator = max(1, int(_MAX_RATIO_TERM / max(ratio, 1.0)))
+    return max(Fraction(1), Fraction(ratio).limit_denominator(denominator))

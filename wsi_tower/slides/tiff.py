@@ -1,0 +1,181 @@
+"""The structure of a TIFF slide: its pages, and whether it is safe to decode.
+
+Pixels are read elsewhere. What is looked at here are sizes, tiles, pixel size tags and offsets, so
+that a damaged or hostile file is refused before a library allocates what it claims to need.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from wsi_tower.errors import UnreadableSlideError
+from wsi_tower.geometry import LevelSize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from wsi_tower.jpeg import JpegColour
+
+__all__ = [
+    "TIFF_DAMAGE",
+    "TiffPage",
+    "is_tiff",
+    "pages_of",
+    "read_tiff_pages",
+    "refused_when_damaged",
+]
+
+TIFF_DAMAGE = (
+    tifffile.TiffFileError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    struct.error,
+)
+"""What tifffile and TiffSlide raise on files that are damaged or of no known layout."""
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG = 7
+_PHOTOMETRIC_COLOUR: dict[int, JpegColour] = {2: "rgb", 6: "ycbcr"}
+_MAX_PAGES = 4096
+_MAX_SIDE_PX = 4_000_000
+"""A slide of 1 m at 0.25 µm/px: more is no microscope slide."""
+_MAX_SEGMENT_BYTES = 1 << 28
+"""Decoded bytes of one tile or strip: a tile of 9 450² px; whoever claims more is refused."""
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the file starts as classic TIFF or BigTIFF do (TIFF 6.0, section 2)."""
+    with path.open("rb") as file:
+        return file.read(4) in _MAGIC
+
+
+@dataclass(frozen=True)
+class TiffPage:
+    """One image of a TIFF file."""
+
+    size: LevelSize
+    """Width and height in pixels."""
+    tile: LevelSize | None
+    """Size of its tiles, or None where it is stored in strips."""
+    segment_bytes: int
+    """Decoded bytes of its largest tile or strip."""
+    jpeg_colour: JpegColour | None
+    """What components of its JPEG segments mean; None where it holds anything else."""
+    jpeg_tables: bytes
+    """Tables that its JPEG segments share."""
+    description: str
+    """Its ImageDescription."""
+    resolution: tuple[str, float, float] | None
+    """Unit (``inch`` or ``centimeter``) and pixels per unit along x and y; None without a unit."""
+    is_reduced: bool
+    """Whether it hangs below another page as a smaller copy (SubIFD)."""
+    page: Any
+    """The page as tifffile reads it."""
+
+    def segments(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Byte offsets and byte counts of its tiles or strips."""
+        offsets = np.asarray(self.page.dataoffsets, np.int64)
+        return offsets, np.asarray(self.page.databytecounts, np.int64)
+
+
+def read_tiff_pages(path: Path) -> list[TiffPage]:
+    """The pages of a TIFF file, SubIFDs after the page they belong to.
+
+    Raises:
+        UnreadableSlideError: damaged, or with a size or segment that no slide has.
+    """
+    with refused_when_damaged(path.name), tifffile.TiffFile(path) as file:
+        return pages_of(file, path.name)
+
+
+def pages_of(file: tifffile.TiffFile, name: str) -> list[TiffPage]:
+    """The pages of an open TIFF file; see `read_tiff_pages`."""
+    pages = [_described(page, reduced) for page, reduced in _all_pages(file)]
+    for page in pages:
+        _refuse_impossible(page, name, may_be_one_strip=file.is_ndpi)
+    return pages
+
+
+@contextmanager
+def refused_when_damaged(name: str) -> Iterator[None]:
+    """Turn what tifffile raises on damaged files into `UnreadableSlideError`."""
+    try:
+        yield
+    except TIFF_DAMAGE as error:
+        raise UnreadableSlideError(
+            f"slide {name} is no sound TIFF file ({error}); copy it again from its source"
+        ) from error
+
+
+def _all_pages(file: tifffile.TiffFile) -> Iterator[tuple[Any, bool]]:
+    for number in range(_MAX_PAGES):
+        try:
+            page = file.pages[number]
+        except IndexError:
+            return
+        yield page, False
+        if page.subifds:
+            for reduced in page.pages or ():
+                yield reduced, True
+
+
+def _described(page: Any, is_reduced: bool) -> TiffPage:
+    tile = LevelSize(page.tilewidth, page.tilelength) if page.is_tiled else None
+    side = (tile.width, tile.height) if tile else (page.imagewidth, page.rowsperstrip)
+    height = min(side[1], page.imagelength) if tile is None else side[1]
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    is_colour_jpeg = page.compression == _JPEG and page.samplesperpixel == 3 and bits == 8
+    colour = _PHOTOMETRIC_COLOUR.get(int(page.photometric)) if is_colour_jpeg else None
+    return TiffPage(
+        size=LevelSize(page.imagewidth, page.imagelength),
+        tile=tile,
+        segment_bytes=side[0] * height * page.samplesperpixel * max(1, bits // 8),
+        jpeg_colour=colour if page.planarconfig == 1 else None,
+        jpeg_tables=page.jpegtables or b"",
+        description=page.description,
+        resolution=_resolution(page),
+        is_reduced=is_reduced,
+        page=page,
+    )
+
+
+def _resolution(page: Any) -> tuple[str, float, float] | None:
+    """Pixels per unit, where the unit is a length (TIFF 6.0: 2 is inch, 3 is centimetre)."""
+    tags = page.tags
+    unit = {2: "inch", 3: "centimeter"}.get(int(tags.valueof("ResolutionUnit", default=2)))
+    x, y = tags.valueof("XResolution"), tags.valueof("YResolution")
+    if unit is None or not x or not y or 0 in (*x, *y):
+        return None
+    return unit, x[0] / x[1], y[0] / y[1]
+
+
+def _refuse_impossible(page: TiffPage, name: str, *, may_be_one_strip: bool) -> None:
+    if max(page.size.width, page.size.height) > _MAX_SIDE_PX or 0 in (
+        page.size.width,
+        page.size.height,
+    ):
+        raise UnreadableSlideError(
+            f"slide {name} claims an image of {page.size}; no slide has more than {_MAX_SIDE_PX} "
+            f"px a side, so the file is damaged or not a slide"
+        )
+    # NDPI holds a level as one JPEG strip with restart markers, which OpenSlide reads in parts.
+    if page.segment_bytes > _MAX_SEGMENT_BYTES and not may_be_one_strip:
+        kind = "tile" if page.tile else "strip"
+        raise UnreadableSlideError(
+            f"slide {name} claims a {kind} that decodes to {page.segment_bytes / 1e9:.1f} GB; "
+            f"store it with tiles of 256 or 512 px (for example `vips tiffsave IN OUT --tile "
+            f"--pyramid --compression jpeg`)"
+        )

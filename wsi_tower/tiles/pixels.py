@@ -1,0 +1,164 @@
+"""The pixels of a store's tiles, read by row: from its shards, or from the slide itself."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numcodecs.zstd import Zstd
+
+from wsi_tower.errors import CorruptStoreError, SettingsError
+from wsi_tower.jpeg import JpegError
+from wsi_tower.slides import Rgb, open_slide
+from wsi_tower.slides.fingerprint import fingerprint
+from wsi_tower.tiles.reading import read_tile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from wsi_tower.geometry import Mpp
+    from wsi_tower.jpeg.codec import JpegCodec
+    from wsi_tower.slides import Slide
+    from wsi_tower.tiles.plan import TilePlan
+    from wsi_tower.tiles.shards import ShardReader
+
+__all__ = ["ShardTiles", "SlideTiles", "TilePixels", "TileSource"]
+
+Rows: TypeAlias = "int | slice | list[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]"
+
+
+class TileSource(Protocol):
+    """Where one tile's pixels come from."""
+
+    def tile(self, row: int) -> Rgb:
+        """Pixels of a row: side × side × 3 uint8."""
+
+    def close(self) -> None:
+        """Give back files."""
+
+
+class TilePixels:
+    """The tiles' pixels as one array (N, side, side, 3) that is read by row.
+
+    ``pixels[rows]`` takes what NumPy takes along the first axis: a number, a slice, a list or array
+    of numbers in any order, or a mask.
+    """
+
+    def __init__(self, source: TileSource, tiles: int, side_px: int) -> None:
+        self._source = source
+        self.shape = (tiles, side_px, side_px, 3)
+        self.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows) -> Rgb:
+        if isinstance(rows, (int, np.integer)):
+            return self._source.tile(self._checked(operator.index(rows)))
+        chosen = np.arange(len(self))[rows]
+        batch = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for place, row in enumerate(chosen):
+            batch[place] = self._source.tile(int(row))
+        return batch
+
+    def close(self) -> None:
+        """Give back files."""
+        self._source.close()
+
+    def _checked(self, row: int) -> int:
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of a store with {len(self)} tiles")
+        return row % len(self)
+
+
+class ShardTiles:
+    """Tiles from a store's own shards; safe in threads and worker processes."""
+
+    def __init__(self, shards: ShardReader, codec: JpegCodec | None, side_px: int) -> None:
+        """``codec`` decodes the chunks; None where they are zstd frames of raw pixels."""
+        self._shards = shards
+        self._codec = codec
+        self._shape = (side_px, side_px, 3)
+
+    def tile(self, row: int) -> Rgb:
+        """Pixels of a row.
+
+        Raises:
+            CorruptStoreError: the store is damaged there.
+        """
+        chunk = self._shards.read(row)
+        try:
+            if self._codec is not None:
+                pixels = self._codec.decode_chunk(chunk)
+            else:
+                pixels = np.frombuffer(Zstd().decode(chunk), np.uint8)
+            return pixels.reshape(self._shape)
+        except (JpegError, ValueError, RuntimeError) as error:
+            raise CorruptStoreError(
+                f"tile row {row} is damaged ({error}); remake the store with `wsi-tower tile … "
+                f"--overwrite`"
+            ) from error
+
+    def close(self) -> None:
+        """Give back the shard files."""
+        self._shards.close()
+
+
+class SlideTiles:
+    """Tiles of a store without pixels, read from the slide it was planned on."""
+
+    def __init__(
+        self, source: str, digest: str, mpp: Mpp, plan: TilePlan, xy_l0: NDArray[np.int64]
+    ) -> None:
+        """``digest`` is the slide's fingerprint when the store was made."""
+        self._source, self._digest, self._mpp, self._plan = source, digest, mpp, plan
+        self._xy_l0 = xy_l0
+        self._slide: Slide | None = None
+
+    def tile(self, row: int) -> Rgb:
+        """Pixels of a row.
+
+        Raises:
+            CorruptStoreError: the slide is not the one that the store was made from.
+            SlideError: the slide cannot be read.
+        """
+        if self._slide is None:
+            self._slide = self._opened()
+        x_l0, y_l0 = (int(value) for value in self._xy_l0[row])
+        return read_tile(self._slide, self._plan, x_l0, y_l0)
+
+    def close(self) -> None:
+        """Give back the slide."""
+        if self._slide is not None:
+            self._slide.close()
+            self._slide = None
+
+    def _opened(self) -> Slide:
+        slide = open_slide(self._source, mpp_um=self._mpp.mean)
+        if fingerprint(self._source).digest != self._digest:
+            slide.close()
+            raise CorruptStoreError(
+                f"slide {self._source} is not the file that its tiles were planned on; tile it "
+                f"again with --overwrite"
+            )
+        return slide
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_slide": None}
+
+
+def resolved_source(store: Path, recorded: str) -> str:
+    """Where the slide lies, from its path as the store records it, relative to the workspace."""
+    if "://" in recorded:
+        return recorded
+    workspace = store.absolute().parent.parent
+    source = workspace / recorded
+    if not source.exists():
+        raise SettingsError(
+            f"slide {recorded} of store {store.name} is not where it was, seen from {workspace}; "
+            f"put it back, or store pixels with --pixels auto"
+        )
+    return str(source)

@@ -1,0 +1,378 @@
+"""From a slide to its tile store: the one verb of this room."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsi_tower.batch import Outcome, unwatched
+from wsi_tower.errors import (
+    CorruptStoreError,
+    EmptySlideError,
+    MaskError,
+    NativeTilesError,
+    OtherSettingsError,
+    StoreBusyError,
+)
+from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain
+from wsi_tower.slides import is_url, open_slide
+from wsi_tower.slides.fingerprint import fingerprint
+from wsi_tower.tiles.plan import level_for_target, plan_tiles
+from wsi_tower.tiles.reading import read_scaled, why_not_native
+from wsi_tower.tiles.settings import TileSettings
+from wsi_tower.tiles.store import FORMAT_VERSION, KIND, SlideRecord, TileStore
+from wsi_tower.tiles.writer import StoreContents, write_store
+from wsi_tower.tissue import TissueSettings, find_tissue, focus_measure, given_mask, tile_quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from wsi_tower.batch import Progress
+    from wsi_tower.slides import ReaderName, Slide, SlideEntry
+    from wsi_tower.tiles.plan import TilePlan
+    from wsi_tower.tiles.settings import PixelMode
+    from wsi_tower.tissue import TissueMask
+    from wsi_tower.workspace import Workspace
+
+__all__ = ["TileJob", "tile_slide"]
+
+_FOCUS_UM = 2.0
+"""Micrometres per pixel at which focus is measured."""
+_MAX_MASK_PIXELS = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TileJob:
+    """A slide to tile, and how."""
+
+    entry: SlideEntry
+    """The slide."""
+    workspace: Workspace
+    """Where its store goes."""
+    tiles: TileSettings = field(default_factory=TileSettings)
+    """Grid, filters and pixels."""
+    tissue: TissueSettings = field(default_factory=TissueSettings)
+    """How tissue is found."""
+    reader: ReaderName = "auto"
+    """Who reads the slide."""
+    overwrite: bool = False
+    """Whether a store made with other settings is replaced."""
+
+    @property
+    def slide_id(self) -> str:
+        """Its id in the workspace."""
+        return self.entry.slide_id
+
+    @property
+    def source(self) -> str:
+        """Path or URL of the slide."""
+        return self.entry.source
+
+    @property
+    def settings(self) -> TileSettings:
+        """Settings for this slide: the list's target resolution wins."""
+        target = self.entry.target_mpp
+        return self.tiles if target is None else replace(self.tiles, mpp=target)
+
+
+def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatched) -> Outcome:
+    """Cut a slide into tiles and write its store; skip it where that is done already.
+
+    Args:
+        job: the slide and how.
+        wait: whether to wait while another process writes the same store.
+        progress: called with slide id, tiles written and tiles in all.
+
+    Raises:
+        SlideError: the slide cannot be used; see its subclasses.
+        MaskError: its given tissue mask cannot be used.
+        EmptySlideError: no tile is left.
+        OtherSettingsError: its store was made with other settings, and ``overwrite`` is off.
+        StoreBusyError: another process is writing it, and ``wait`` is off.
+        StorageError: the disk refused.
+    """
+    path = job.workspace.tile_store(job.slide_id)
+    with (
+        _owned(job.workspace, path, wait=wait),
+        open_slide(job.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide,
+    ):
+        header = _header(job, slide)
+        done = _already_done(path, header, overwrite=job.overwrite)
+        if done is not None:
+            return Outcome("skipped", len(done), _details(done))
+        contents = _contents(job, slide, header)
+        with folder_aside(path) as aside:
+            write_store(
+                aside, slide, contents, lambda tile, total: progress(job.slide_id, tile, total)
+            )
+            with TileStore.open(aside) as written:
+                written.verify()
+        store = TileStore.open(path)
+        return Outcome("done", len(store), _details(store) | _why(job, slide, contents))
+
+
+@contextmanager
+def _owned(workspace: Workspace, path: Path, *, wait: bool) -> Iterator[None]:
+    with held_lock(workspace.lock(path), wait=wait) as taken:
+        if not taken:
+            raise StoreBusyError(f"another process is writing {path}; wait for it, or stop it")
+        yield
+
+
+def _header(job: TileJob, slide: Slide) -> Header:
+    parents = {"slide": fingerprint(job.source).digest}
+    if job.entry.tissue_mask is not None:
+        try:
+            mask = Path(job.entry.tissue_mask).read_bytes()
+        except OSError as error:
+            raise MaskError(
+                f"tissue mask {job.entry.tissue_mask} of slide {slide.info.name} cannot be read "
+                f"({error.strerror}); check its path and permission"
+            ) from error
+        parents["tissue_mask"] = bytes_digest([mask])
+    settings = {
+        "tiles": plain(job.settings),
+        "tissue": plain(job.tissue),
+        "mpp_l0": [slide.mpp.x, slide.mpp.y],
+    }
+    return Header(KIND, FORMAT_VERSION, settings, parents)
+
+
+def _already_done(path: Path, header: Header, *, overwrite: bool) -> TileStore | None:
+    """The store at ``path`` where it is what would be made; None where it is to be made."""
+    if not path.exists():
+        return None
+    store = TileStore.open(path) if not overwrite else _store_or_none(path)
+    if store is not None and store.header.settings_digest == header.settings_digest:
+        return store
+    if overwrite or store is None:
+        return None
+    there, asked = (_flat(one.settings | one.parents) for one in (store.header, header))
+    differing = [
+        f"{name} is {there.get(name)} there and {asked.get(name)} now"
+        for name in sorted(there.keys() | asked.keys())
+        if there.get(name) != asked.get(name)
+    ]
+    raise OtherSettingsError(
+        f"store {path} was made with other settings ({'; '.join(differing)}); replace it with "
+        f"--overwrite, or choose another workspace with -w"
+    )
+
+
+def _store_or_none(path: Path) -> TileStore | None:
+    try:
+        return TileStore.open(path)
+    except CorruptStoreError:
+        return None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
+def _contents(job: TileJob, slide: Slide, header: Header) -> StoreContents:
+    settings = job.settings
+    plan = plan_tiles(slide.info, slide.mpp, _tile_px(slide, settings), settings)
+    mask = _tissue_mask(job, slide)
+    columns = _chosen_columns(job, slide, plan, mask)
+    return StoreContents(
+        header=header,
+        slide=_slide_record(job, slide, header),
+        plan=plan,
+        mask=mask,
+        columns=columns,
+        pixels=_pixel_mode(slide, plan, settings, columns["xy_l0"]),
+        jpeg_quality=settings.jpeg_quality,
+    )
+
+
+def _tile_px(slide: Slide, settings: TileSettings) -> int:
+    """Side of a tile, taken from the file where ``native`` was asked for."""
+    if settings.tile_px != "native":
+        return settings.tile_px
+    level, is_resampled = level_for_target(slide.info, slide.mpp, settings)
+    compressed = None if is_resampled else slide.compressed_level(level)
+    if compressed is None or compressed.tile.width != compressed.tile.height:
+        raise NativeTilesError(
+            f"slide {slide.info.name} has no square JPEG tiles of its own at {settings.mpp:g} "
+            f"µm/px; give their side with --tile-px 256"
+        )
+    return compressed.tile.width
+
+
+def _tissue_mask(job: TileJob, slide: Slide) -> TissueMask:
+    pitch_l0 = max(1.0, job.tissue.mask_um / slide.mpp.mean)
+    while slide.info.size.width * slide.info.size.height / pitch_l0**2 > _MAX_MASK_PIXELS:
+        pitch_l0 *= 2  # a whole tray of glass, or a wrong pixel size: bound memory
+    overview = slide.overview(pitch_l0)
+    if job.entry.tissue_mask is None:
+        return find_tissue(overview, slide.mpp, job.tissue)
+    path = Path(job.entry.tissue_mask)
+    return given_mask(path, slide.info.size, slide.info.bounds, slide.mpp, overview, job.tissue)
+
+
+def _chosen_columns(
+    job: TileJob, slide: Slide, plan: TilePlan, mask: TissueMask
+) -> dict[str, NDArray[Any]]:
+    """Positions that pass every filter, and what is known of each."""
+    settings = job.settings
+    xy_l0 = plan.xy_l0()
+    quality = tile_quality(mask, xy_l0, plan.footprint_l0)
+    columns: dict[str, NDArray[Any]] = {
+        "xy_l0": xy_l0,
+        "tissue_fraction": quality.tissue_fraction,
+        "pen_fraction": quality.pen_fraction,
+        "optical_density": quality.mean_od,
+    }
+    kept = _filtered(slide, columns, [
+        ("tissue_fraction", ">=", settings.min_tissue),
+        ("pen_fraction", "<=", settings.max_pen),
+        ("optical_density", ">=", settings.min_optical_density),
+    ])  # fmt: skip
+    if settings.focus:
+        kept["focus"] = _focus(slide, plan, kept["xy_l0"])
+        kept = _filtered(slide, kept, [("focus", ">=", settings.min_focus)])
+    kept["centre_um"] = plan.centre_um(kept["xy_l0"], slide.mpp)
+    return kept
+
+
+def _filtered(
+    slide: Slide, columns: dict[str, NDArray[Any]], filters: list[tuple[str, str, float]]
+) -> dict[str, NDArray[Any]]:
+    """The rows that pass every filter; a value that could not be measured passes.
+
+    Raises:
+        EmptySlideError: none does; the message says what each filter left.
+    """
+    kept = np.ones(len(columns["xy_l0"]), bool)
+    told = []
+    for name, relation, bound in filters:
+        values = columns[name]
+        beyond = values < bound if relation == ">=" else values > bound
+        kept &= ~beyond
+        extreme = np.nanmax(values) if relation == ">=" else np.nanmin(values)
+        told.append(
+            f"{int((~beyond).sum())} with {name} {relation} {bound:g} "
+            f"({'highest' if relation == '>=' else 'lowest'}: {extreme:.3g})"
+        )
+    if not kept.any():
+        raise EmptySlideError(
+            f"slide {slide.info.name}: of {len(kept)} tiles, " + ", ".join(told) + "; none passes "
+            "all, so loosen them (--min-tissue, --max-pen, …) or give a --tissue-mask"
+        )
+    return {name: values[kept] for name, values in columns.items()}
+
+
+def _focus(slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Variance of the Laplacian of every tile at 2 µm/px; NaN where the slide is coarser."""
+    ratio = _FOCUS_UM / slide.mpp.mean
+    to_px = round(plan.footprint_l0 / ratio)
+    if ratio < 1 or to_px < 3:
+        return np.full(len(xy_l0), np.nan, np.float32)
+    level = slide.level_for(ratio)
+    size_px = round(plan.footprint_l0 / slide.info.levels[level].downsample)
+    values = [
+        focus_measure(read_scaled(slide, level, (int(x), int(y)), size_px, to_px)) for x, y in xy_l0
+    ]
+    return np.array(values, np.float32)
+
+
+def _pixel_mode(
+    slide: Slide, plan: TilePlan, settings: TileSettings, xy_l0: NDArray[np.int64]
+) -> PixelMode:
+    """The mode to store with: ``auto`` resolved, ``native`` checked."""
+    if settings.pixels not in ("auto", "native"):
+        return settings.pixels
+    why = why_not_native(slide, plan) or _why_missing(slide, plan, xy_l0)
+    if why is None:
+        return "native"
+    if settings.pixels == "native":
+        raise NativeTilesError(
+            f"the tiles of slide {slide.info.name} cannot be copied as they are: {why}; store them "
+            f"with --pixels auto, or take the file's grid with --tile-px native"
+        )
+    return "jpeg"
+
+
+def _why_missing(slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64]) -> str | None:
+    compressed = slide.compressed_level(plan.level)
+    assert compressed is not None
+    column, row = (xy_l0 // plan.pitch_l0).T
+    missing = int((compressed.byte_counts[row * compressed.columns + column] == 0).sum())
+    return f"{missing} of the chosen tiles were never scanned" if missing else None
+
+
+def _slide_record(job: TileJob, slide: Slide, header: Header) -> dict[str, Any]:
+    info = slide.info
+    assert info.pixel_size is not None
+    record = SlideRecord(
+        slide_id=job.slide_id,
+        path=_recorded_path(job),
+        reader=info.reader,
+        vendor=info.vendor,
+        size=info.size,
+        mpp=slide.mpp,
+        mpp_origin=info.pixel_size.origin,
+        downsamples=tuple(level.downsample for level in info.levels),
+        objective_power=info.objective_power,
+        bounds=info.bounds,
+        file_bytes=fingerprint(job.source).file_bytes,
+        digest=header.parents["slide"],
+    )
+    return plain(record)
+
+
+def _recorded_path(job: TileJob) -> str:
+    """The slide's path from the workspace, so that both can move together."""
+    if is_url(job.source):
+        return job.source
+    return os.path.relpath(Path(job.source).absolute(), job.workspace.root.absolute())
+
+
+def _details(store: TileStore) -> dict[str, Any]:
+    """What a report says of a store."""
+    slide, plan = store.slide, store.plan
+    labels = store.tissue_labels
+    extent_mm2 = slide.size.width * slide.mpp.x * slide.size.height * slide.mpp.y / 1e6
+    return {
+        "reader": slide.reader,
+        "vendor": slide.vendor,
+        "size": str(slide.size),
+        "mpp": round(slide.mpp.mean, 4),
+        "mpp_origin": slide.mpp_origin,
+        "effective_mpp": round(plan.effective_mpp, 4),
+        "level": plan.level,
+        "tile_px": plan.tile_px,
+        "pixels": store.pixel_mode,
+        "tissue_mm2": round(float((labels == 1).mean()) * extent_mm2, 2),
+        "megabytes": round(store.stored_bytes / 1e6, 2),
+        "peak_mb": _peak_mb(),
+    }
+
+
+def _why(job: TileJob, slide: Slide, contents: StoreContents) -> dict[str, str]:
+    """Why ``auto`` did not copy the file's own tiles."""
+    if job.tiles.pixels != "auto" or contents.pixels == "native":
+        return {}
+    why = why_not_native(slide, contents.plan)
+    why = why or _why_missing(slide, contents.plan, contents.columns["xy_l0"])
+    return {"pixels_reason": why or ""}
+
+
+def _peak_mb() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)

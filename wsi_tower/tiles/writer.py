@@ -1,0 +1,205 @@
+"""Writes a tile store into a folder: columns, tissue, thumbnail and pixels.
+
+The caller owns the folder and puts it in place; here nothing knows of workspaces, locks or names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from numcodecs.zstd import Zstd
+from zarr.codecs import BytesCodec, ZstdCodec
+
+from wsi_tower.annotations import write_geojson
+from wsi_tower.jpeg import encode
+from wsi_tower.jpeg.codec import JpegCodec
+from wsi_tower.ngff import write_label_image
+from wsi_tower.records import digest
+from wsi_tower.tiles.columns import column_digest, write_columns
+from wsi_tower.tiles.reading import native_level, read_tile
+from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter
+from wsi_tower.tissue import tissue_outlines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from wsi_tower.records import Header
+    from wsi_tower.slides import CompressedLevel, Slide
+    from wsi_tower.tiles.plan import TilePlan
+    from wsi_tower.tiles.settings import PixelMode
+    from wsi_tower.tissue import TissueMask
+
+__all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
+
+_ZSTD_LEVEL = 3
+_SUBSAMPLING = "420"
+_THUMBNAIL_PX = 1024
+TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
+"""Values of the tissue label image, their names and colours."""
+
+
+@dataclass(frozen=True)
+class StoreContents:
+    """Everything that goes into a store."""
+
+    header: Header
+    """Kind, settings and parents."""
+    slide: dict[str, Any]
+    """What the slide says of itself, as plain values."""
+    plan: TilePlan
+    """The grid."""
+    mask: TissueMask
+    """Tissue and pen of the whole slide."""
+    columns: Mapping[str, NDArray[Any]]
+    """Arrays with a row a tile; ``xy_l0`` among them."""
+    pixels: PixelMode
+    """How pixels are stored; never ``auto``."""
+    jpeg_quality: int
+    """Quality of ``jpeg`` pixels."""
+
+
+def write_store(
+    folder: Path, slide: Slide, contents: StoreContents, progress: Callable[[int, int], None]
+) -> None:
+    """Write a store into an empty folder.
+
+    Args:
+        folder: where.
+        slide: the open slide that pixels come from.
+        contents: what to write.
+        progress: called with tiles written and tiles in all.
+
+    Raises:
+        UnreadableSlideError: the slide is damaged at one of its tiles.
+        OSError: the disk refused.
+    """
+    root = zarr.create_group(store=folder, zarr_format=3)
+    digests = {name: column_digest(values) for name, values in contents.columns.items()}
+    digests["tissue"] = _write_tissue(folder, slide, contents)
+    _write_thumbnail(root, slide)
+    tiles = root.create_group("tiles")
+    write_columns(tiles, contents.columns)
+    stored_bytes = 0
+    if contents.pixels != "none":
+        writer = _pixel_writer(tiles, folder / "tiles" / "pixels", slide, contents)
+        digests["pixels"], stored_bytes = writer.write(progress)
+    root.attrs["wsi_tower"] = {
+        **contents.header.completed(digest(digests)).to_json(),
+        "array_digests": digests,
+        "slide": contents.slide,
+        "plan": dataclasses.asdict(contents.plan),
+        "pixels": {"mode": contents.pixels, "bytes": stored_bytes},
+    }
+
+
+def _write_tissue(folder: Path, slide: Slide, contents: StoreContents) -> str:
+    mask = contents.mask
+    labels = np.where(mask.tissue, np.uint8(1), np.where(mask.pen, np.uint8(2), np.uint8(0)))
+    write_label_image(
+        folder / "tissue",
+        labels,
+        pixel_um=(mask.pitch_l0 * mask.mpp.x, mask.pitch_l0 * mask.mpp.y),
+        name="tissue",
+        classes=TISSUE_CLASSES,
+    )
+    write_geojson(
+        folder / "tissue" / "outline.geojson",
+        tissue_outlines(mask),
+        classification="Tissue",
+        color=TISSUE_CLASSES[1][1][:3],
+        bounds=slide.info.bounds,
+    )
+    return column_digest(labels)
+
+
+def _write_thumbnail(root: zarr.Group, slide: Slide) -> None:
+    overview = slide.thumbnail(_THUMBNAIL_PX)
+    array = root.create_array(
+        "thumbnail",
+        shape=overview.rgb.shape,
+        dtype="uint8",
+        chunks=overview.rgb.shape,
+        serializer=JpegCodec(quality=90, subsampling="444"),
+        compressors=None,
+        filters=None,
+        attributes={"pitch_l0": overview.pitch_l0},
+    )
+    array[...] = overview.rgb
+
+
+@dataclass(frozen=True)
+class _PixelWriter:
+    """The encoded chunks of one store's pixels, and the codec that decodes them."""
+
+    array: Path
+    tiles: int
+    chunks: Callable[[], Iterator[bytes]]
+
+    def write(self, progress: Callable[[int, int], None]) -> tuple[str, int]:
+        """Write all chunks; digest and bytes of them."""
+        writer = ShardWriter(self.array)
+        try:
+            for chunk in self.chunks():
+                writer.append(chunk)
+                progress(writer.chunks, self.tiles)
+            writer.close()
+        finally:
+            writer.discard()
+        return writer.digest, writer.stored_bytes
+
+
+def _pixel_writer(
+    tiles: zarr.Group, array: Path, slide: Slide, contents: StoreContents
+) -> _PixelWriter:
+    """Make the array of pixels and the chunks that go into it."""
+    xy_l0 = contents.columns["xy_l0"]
+    compressed = native_level(slide, contents.plan) if contents.pixels == "native" else None
+    side = contents.plan.tile_px
+    tiles.create_array(
+        "pixels",
+        shape=(len(xy_l0), side, side, 3),
+        dtype="uint8",
+        chunks=(1, side, side, 3),
+        shards=(CHUNKS_PER_SHARD, side, side, 3),
+        fill_value=255,
+        filters=None,
+        dimension_names=("tile", "y", "x", "channel"),
+        **_codecs(contents, compressed),
+    )
+    if compressed is not None:
+        return _PixelWriter(array, len(xy_l0), lambda: _copied(compressed, contents))
+    encoder = _encoder(contents)
+    return _PixelWriter(
+        array,
+        len(xy_l0),
+        lambda: (encoder(read_tile(slide, contents.plan, int(x), int(y))) for x, y in xy_l0),
+    )
+
+
+def _codecs(contents: StoreContents, compressed: CompressedLevel | None) -> dict[str, Any]:
+    if contents.pixels == "lossless":
+        return {"serializer": BytesCodec(endian=None), "compressors": ZstdCodec(level=_ZSTD_LEVEL)}
+    codec = JpegCodec(quality=contents.jpeg_quality, subsampling=_SUBSAMPLING)
+    if compressed is not None:
+        codec = dataclasses.replace(codec, colour=compressed.colour, tables=compressed.tables)
+    return {"serializer": codec, "compressors": None}
+
+
+def _encoder(contents: StoreContents) -> Callable[[NDArray[np.uint8]], bytes]:
+    if contents.pixels == "lossless":
+        zstd = Zstd(level=_ZSTD_LEVEL)
+        return lambda pixels: bytes(zstd.encode(np.ascontiguousarray(pixels)))
+    return lambda pixels: encode(pixels, quality=contents.jpeg_quality, subsampling=_SUBSAMPLING)
+
+
+def _copied(compressed: CompressedLevel, contents: StoreContents) -> Iterator[bytes]:
+    """The file's own streams of the chosen tiles."""
+    for column, row in contents.columns["xy_l0"] // contents.plan.pitch_l0:
+        yield compressed.read(compressed.index(int(column), int(row)))

@@ -1,0 +1,112 @@
+"""Where things lie: the one folder convention that every stage shares.
+
+::
+
+    wsi-tower-workspace/
+    ├── wsi-tower-workspace.json      marks the folder; slide discovery never descends into it
+    ├── cohort.csv                    one row a slide: free columns of the slide lists
+    ├── tiles/<slide_id>.zarr
+    └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
+        └── pictures/<slide_id>.jpg
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wsi_tower.errors import StorageError, storage_errors
+from wsi_tower.records import held_lock, write_text_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["MARKER_NAME", "Workspace"]
+
+MARKER_NAME = "wsi-tower-workspace.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder that holds everything wsi-tower makes."""
+
+    root: Path
+    """The folder; made when something is first written."""
+
+    @property
+    def tiles(self) -> Path:
+        """Folder of the tile stores."""
+        return self.root / "tiles"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the runs' reports."""
+        return self.root / "reports"
+
+    def tile_store(self, slide_id: str) -> Path:
+        """The slide's tile store."""
+        return self.tiles / f"{slide_id}.zarr"
+
+    def lock(self, artefact: Path) -> Path:
+        """The lock file to hold while writing ``artefact``."""
+        return self.root / ".locks" / f"{artefact.parent.name}-{artefact.name}.lock"
+
+    def prepared(self) -> Workspace:
+        """Make the folder, mark it, and check that it can be written.
+
+        Raises:
+            StorageError: a file stands there, it may not be written, or the disk is full.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise StorageError(
+                f"workspace {self.root} is a file; choose another folder with -w/--workspace"
+            )
+        with storage_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        marker = self.root / MARKER_NAME
+        if not marker.exists():
+            write_text_aside(marker, json.dumps({"kind": "workspace", "format_version": 1}) + "\n")
+        elif not os.access(self.root, os.W_OK):
+            raise StorageError(f"workspace {self.root} may not be written; choose another with -w")
+        return self
+
+    def free_bytes(self) -> int:
+        """Free space on the workspace's disk, also before the folder exists."""
+        folder = self.root.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def merge_cohort(self, rows: Mapping[str, Mapping[str, str]]) -> None:
+        """Add free columns by slide id to ``cohort.csv``; newer values replace older ones."""
+        if not any(rows.values()):
+            return
+        path = self.root / "cohort.csv"
+        with held_lock(self.lock(path), wait=True):
+            merged = self.cohort()
+            for slide_id, columns in rows.items():
+                merged[slide_id] = merged.get(slide_id, {}) | dict(columns)
+            write_text_aside(path, _cohort_csv(merged))
+
+    def cohort(self) -> dict[str, dict[str, str]]:
+        """The free columns of every slide, by slide id; empty where no list gave any."""
+        path = self.root / "cohort.csv"
+        if not path.exists():
+            return {}
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row.pop("slide_id"): row for row in csv.DictReader(file)}
+
+
+def _cohort_csv(rows: Mapping[str, Mapping[str, str]]) -> str:
+    columns = sorted({name for columns in rows.values() for name in columns})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["slide_id", *columns], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"slide_id": slide_id} | dict(rows[slide_id]) for slide_id in sorted(rows))
+    return text.getvalue()
