@@ -22,7 +22,7 @@ from wsi_tower.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from distributed import Client
 
@@ -169,18 +169,19 @@ def run_batch(
     Raises:
         SettingsError: the Dask scheduler cannot be reached.
     """
-    rows: dict[str, SlideRow] = {}
-    work = Work(function)
-    with _runner(work, settings, len(jobs), progress) as run:
+    rows: dict[int, SlideRow] = {}
+    with _runner(Work(function), settings, len(jobs), progress) as run:
         for wait in (False, True):
-            for row in run([job for job in jobs if job.slide_id not in rows], wait):
+            left = {number: job for number, job in enumerate(jobs) if number not in rows}
+            for number, row in run(left, wait):
                 if row.status != "busy":
-                    rows[row.slide_id] = row
+                    rows[number] = row
                     on_row(row)
-    return [rows[job.slide_id] for job in jobs]
+    return [rows[number] for number in range(len(jobs))]
 
 
-_Runner: TypeAlias = "Callable[[Sequence[Any], bool], Iterable[SlideRow]]"
+_Runner: TypeAlias = "Callable[[Mapping[int, Any], bool], Iterable[tuple[int, SlideRow]]]"
+"""Takes jobs by number and whether to wait for busy ones; gives rows in order of completion."""
 
 
 @contextmanager
@@ -190,7 +191,9 @@ def _runner(
     processes = settings.processes_for(slides)
     if settings.scheduler is None and processes == 1:
         beat = _throttled(progress)
-        yield lambda jobs, wait: (work.row(job, wait, beat) for job in jobs)
+        yield lambda jobs, wait: (
+            (number, work.row(job, wait, beat)) for number, job in jobs.items()
+        )
         return
     with _client(settings, processes) as client:
         client.subscribe_topic(_TOPIC, lambda event: progress(*event[1]))
@@ -231,26 +234,31 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
 
 
 def _rows_from_cluster(
-    client: Client, work: Work[JobT], jobs: Sequence[JobT], wait: bool
-) -> Iterator[SlideRow]:
+    client: Client, work: Work[JobT], jobs: Mapping[int, JobT], wait: bool
+) -> Iterator[tuple[int, SlideRow]]:
     from distributed import KilledWorker, as_completed
 
     futures = {
-        client.submit(work.row_on_worker, job, wait, pure=False, retries=0): job for job in jobs
+        client.submit(work.row_on_worker, job, wait, pure=False, retries=0): number
+        for number, job in jobs.items()
     }
     for future in as_completed(futures):
+        number = futures[future]
         try:
-            yield future.result()
+            yield number, future.result()
         except KilledWorker:
-            job = futures[future]
-            yield SlideRow(
-                job.slide_id,
-                job.source,
-                "failed",
-                reason="worker-died",
-                message=f"the worker process died while it worked on {job.source}: out of memory, "
-                "or a file that crashes its reader; try it alone with -j 1 and -v",
-            )
+            yield number, _worker_died(jobs[number])
+
+
+def _worker_died(job: Job) -> SlideRow:
+    return SlideRow(
+        job.slide_id,
+        job.source,
+        "failed",
+        reason="worker-died",
+        message=f"the worker process died while it worked on {job.source}: out of memory, or a "
+        f"file that crashes its reader; try it alone with -j 1 and -v",
+    )
 
 
 def _failure(job: Job, error: Exception) -> SlideRow:

@@ -47,7 +47,7 @@ BACKGROUND = 255
 _STRIP_BYTES = 48 * 1024 * 1024
 """Pixels held at a time while an overview is read: bounds memory on single-level slides."""
 _PITCH_TOLERANCE = 0.01
-_MAX_RATIO_TERM = 64
+_MAX_RATIO_TERM = 128
 """Bounds the source rows of the smallest strip that averages exactly."""
 
 
@@ -210,7 +210,9 @@ class Slide(ABC):
 
     def thumbnail(self, max_px: int) -> Overview:
         """The whole slide with its longer side at most ``max_px`` pixels."""
-        return self.overview(max(1.0, max(self.info.size.width, self.info.size.height) / max_px))
+        pitch_l0 = max(self.info.size.width, self.info.size.height) / max_px
+        # A little coarser, since `overview` may come out a little finer than asked.
+        return self.overview(pitch_l0 * (1 + _PITCH_TOLERANCE) if pitch_l0 > 1 else 1.0)
 
     def _strip_rows(self, level: int, ratio: Fraction) -> int:
         """Overview rows a strip: a multiple of the ratio's denominator, within the memory bound."""

@@ -101,6 +101,7 @@ class TileStore:
             self.slide = SlideRecord.from_json(attributes["slide"])
             self.plan = TilePlan(**attributes["plan"])
             self.pixel_mode: str = attributes["pixels"]["mode"]
+            self.pixel_reason: str = attributes["pixels"]["reason"]
             self.stored_bytes: int = attributes["pixels"]["bytes"]
             self.array_digests: dict[str, str] = attributes["array_digests"]
         except (KeyError, TypeError) as error:

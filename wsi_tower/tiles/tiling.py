@@ -10,44 +10,36 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from wsi_tower.batch import Outcome, unwatched
 from wsi_tower.errors import (
     CorruptStoreError,
-    EmptySlideError,
     MaskError,
-    NativeTilesError,
     OtherSettingsError,
     StoreBusyError,
 )
 from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain
 from wsi_tower.slides import is_url, open_slide
 from wsi_tower.slides.fingerprint import fingerprint
-from wsi_tower.tiles.plan import level_for_target, plan_tiles
-from wsi_tower.tiles.reading import read_scaled, why_not_native
+from wsi_tower.tiles.choosing import chosen_columns
+from wsi_tower.tiles.native import chosen_pixel_mode, tile_side_px
+from wsi_tower.tiles.plan import plan_tiles
 from wsi_tower.tiles.settings import TileSettings
 from wsi_tower.tiles.store import FORMAT_VERSION, KIND, SlideRecord, TileStore
 from wsi_tower.tiles.writer import StoreContents, write_store
-from wsi_tower.tissue import TissueSettings, find_tissue, focus_measure, given_mask, tile_quality
+from wsi_tower.tissue import TissueSettings, find_tissue, given_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
     from wsi_tower.batch import Progress
     from wsi_tower.slides import ReaderName, Slide, SlideEntry
-    from wsi_tower.tiles.plan import TilePlan
-    from wsi_tower.tiles.settings import PixelMode
     from wsi_tower.tissue import TissueMask
     from wsi_tower.workspace import Workspace
 
 __all__ = ["TileJob", "tile_slide"]
 
-_FOCUS_UM = 2.0
-"""Micrometres per pixel at which focus is measured."""
 _MAX_MASK_PIXELS = 64_000_000
+"""Bounds memory on a tray of glass, or where the pixel size is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +109,7 @@ def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatche
             with TileStore.open(aside) as written:
                 written.verify()
         store = TileStore.open(path)
-        return Outcome("done", len(store), _details(store) | _why(job, slide, contents))
+        return Outcome("done", len(store), _details(store))
 
 
 @contextmanager
@@ -185,134 +177,31 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _contents(job: TileJob, slide: Slide, header: Header) -> StoreContents:
     settings = job.settings
-    plan = plan_tiles(slide.info, slide.mpp, _tile_px(slide, settings), settings)
+    plan = plan_tiles(slide.info, slide.mpp, tile_side_px(slide, settings), settings)
     mask = _tissue_mask(job, slide)
-    columns = _chosen_columns(job, slide, plan, mask)
+    columns = chosen_columns(slide, plan, mask, settings)
+    pixels, reason = chosen_pixel_mode(slide, plan, settings, columns["xy_l0"])
     return StoreContents(
         header=header,
         slide=_slide_record(job, slide, header),
         plan=plan,
         mask=mask,
         columns=columns,
-        pixels=_pixel_mode(slide, plan, settings, columns["xy_l0"]),
+        pixels=pixels,
+        pixels_reason=reason,
         jpeg_quality=settings.jpeg_quality,
     )
-
-
-def _tile_px(slide: Slide, settings: TileSettings) -> int:
-    """Side of a tile, taken from the file where ``native`` was asked for."""
-    if settings.tile_px != "native":
-        return settings.tile_px
-    level, is_resampled = level_for_target(slide.info, slide.mpp, settings)
-    compressed = None if is_resampled else slide.compressed_level(level)
-    if compressed is None or compressed.tile.width != compressed.tile.height:
-        raise NativeTilesError(
-            f"slide {slide.info.name} has no square JPEG tiles of its own at {settings.mpp:g} "
-            f"µm/px; give their side with --tile-px 256"
-        )
-    return compressed.tile.width
 
 
 def _tissue_mask(job: TileJob, slide: Slide) -> TissueMask:
     pitch_l0 = max(1.0, job.tissue.mask_um / slide.mpp.mean)
     while slide.info.size.width * slide.info.size.height / pitch_l0**2 > _MAX_MASK_PIXELS:
-        pitch_l0 *= 2  # a whole tray of glass, or a wrong pixel size: bound memory
+        pitch_l0 *= 2
     overview = slide.overview(pitch_l0)
     if job.entry.tissue_mask is None:
         return find_tissue(overview, slide.mpp, job.tissue)
     path = Path(job.entry.tissue_mask)
     return given_mask(path, slide.info.size, slide.info.bounds, slide.mpp, overview, job.tissue)
-
-
-def _chosen_columns(
-    job: TileJob, slide: Slide, plan: TilePlan, mask: TissueMask
-) -> dict[str, NDArray[Any]]:
-    """Positions that pass every filter, and what is known of each."""
-    settings = job.settings
-    xy_l0 = plan.xy_l0()
-    quality = tile_quality(mask, xy_l0, plan.footprint_l0)
-    columns: dict[str, NDArray[Any]] = {
-        "xy_l0": xy_l0,
-        "tissue_fraction": quality.tissue_fraction,
-        "pen_fraction": quality.pen_fraction,
-        "optical_density": quality.mean_od,
-    }
-    kept = _filtered(slide, columns, [
-        ("tissue_fraction", ">=", settings.min_tissue),
-        ("pen_fraction", "<=", settings.max_pen),
-        ("optical_density", ">=", settings.min_optical_density),
-    ])  # fmt: skip
-    if settings.focus:
-        kept["focus"] = _focus(slide, plan, kept["xy_l0"])
-        kept = _filtered(slide, kept, [("focus", ">=", settings.min_focus)])
-    kept["centre_um"] = plan.centre_um(kept["xy_l0"], slide.mpp)
-    return kept
-
-
-def _filtered(
-    slide: Slide, columns: dict[str, NDArray[Any]], filters: list[tuple[str, str, float]]
-) -> dict[str, NDArray[Any]]:
-    """The rows that pass every filter; a value that could not be measured passes.
-
-    Raises:
-        EmptySlideError: none does; the message says what each filter left.
-    """
-    kept = np.ones(len(columns["xy_l0"]), bool)
-    told = []
-    for name, relation, bound in filters:
-        values = columns[name]
-        beyond = values < bound if relation == ">=" else values > bound
-        kept &= ~beyond
-        extreme = np.nanmax(values) if relation == ">=" else np.nanmin(values)
-        told.append(
-            f"{int((~beyond).sum())} with {name} {relation} {bound:g} "
-            f"({'highest' if relation == '>=' else 'lowest'}: {extreme:.3g})"
-        )
-    if not kept.any():
-        raise EmptySlideError(
-            f"slide {slide.info.name}: of {len(kept)} tiles, " + ", ".join(told) + "; none passes "
-            "all, so loosen them (--min-tissue, --max-pen, …) or give a --tissue-mask"
-        )
-    return {name: values[kept] for name, values in columns.items()}
-
-
-def _focus(slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Variance of the Laplacian of every tile at 2 µm/px; NaN where the slide is coarser."""
-    ratio = _FOCUS_UM / slide.mpp.mean
-    to_px = round(plan.footprint_l0 / ratio)
-    if ratio < 1 or to_px < 3:
-        return np.full(len(xy_l0), np.nan, np.float32)
-    level = slide.level_for(ratio)
-    size_px = round(plan.footprint_l0 / slide.info.levels[level].downsample)
-    values = [
-        focus_measure(read_scaled(slide, level, (int(x), int(y)), size_px, to_px)) for x, y in xy_l0
-    ]
-    return np.array(values, np.float32)
-
-
-def _pixel_mode(
-    slide: Slide, plan: TilePlan, settings: TileSettings, xy_l0: NDArray[np.int64]
-) -> PixelMode:
-    """The mode to store with: ``auto`` resolved, ``native`` checked."""
-    if settings.pixels not in ("auto", "native"):
-        return settings.pixels
-    why = why_not_native(slide, plan) or _why_missing(slide, plan, xy_l0)
-    if why is None:
-        return "native"
-    if settings.pixels == "native":
-        raise NativeTilesError(
-            f"the tiles of slide {slide.info.name} cannot be copied as they are: {why}; store them "
-            f"with --pixels auto, or take the file's grid with --tile-px native"
-        )
-    return "jpeg"
-
-
-def _why_missing(slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64]) -> str | None:
-    compressed = slide.compressed_level(plan.level)
-    assert compressed is not None
-    column, row = (xy_l0 // plan.pitch_l0).T
-    missing = int((compressed.byte_counts[row * compressed.columns + column] == 0).sum())
-    return f"{missing} of the chosen tiles were never scanned" if missing else None
 
 
 def _slide_record(job: TileJob, slide: Slide, header: Header) -> dict[str, Any]:
@@ -357,19 +246,11 @@ def _details(store: TileStore) -> dict[str, Any]:
         "level": plan.level,
         "tile_px": plan.tile_px,
         "pixels": store.pixel_mode,
+        "pixels_reason": store.pixel_reason,
         "tissue_mm2": round(float((labels == 1).mean()) * extent_mm2, 2),
         "megabytes": round(store.stored_bytes / 1e6, 2),
         "peak_mb": _peak_mb(),
     }
-
-
-def _why(job: TileJob, slide: Slide, contents: StoreContents) -> dict[str, str]:
-    """Why ``auto`` did not copy the file's own tiles."""
-    if job.tiles.pixels != "auto" or contents.pixels == "native":
-        return {}
-    why = why_not_native(slide, contents.plan)
-    why = why or _why_missing(slide, contents.plan, contents.columns["xy_l0"])
-    return {"pixels_reason": why or ""}
 
 
 def _peak_mb() -> int:

@@ -20,7 +20,8 @@ from wsi_tower.jpeg.codec import JpegCodec
 from wsi_tower.ngff import write_label_image
 from wsi_tower.records import digest
 from wsi_tower.tiles.columns import column_digest, write_columns
-from wsi_tower.tiles.reading import native_level, read_tile
+from wsi_tower.tiles.native import native_level, native_rows
+from wsi_tower.tiles.reading import read_tile
 from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter
 from wsi_tower.tissue import tissue_outlines
 
@@ -61,6 +62,8 @@ class StoreContents:
     """Arrays with a row a tile; ``xy_l0`` among them."""
     pixels: PixelMode
     """How pixels are stored; never ``auto``."""
+    pixels_reason: str
+    """Why ``auto`` is not native; empty otherwise."""
     jpeg_quality: int
     """Quality of ``jpeg`` pixels."""
 
@@ -95,7 +98,11 @@ def write_store(
         "array_digests": digests,
         "slide": contents.slide,
         "plan": dataclasses.asdict(contents.plan),
-        "pixels": {"mode": contents.pixels, "bytes": stored_bytes},
+        "pixels": {
+            "mode": contents.pixels,
+            "reason": contents.pixels_reason,
+            "bytes": stored_bytes,
+        },
     }
 
 
@@ -201,5 +208,5 @@ def _encoder(contents: StoreContents) -> Callable[[NDArray[np.uint8]], bytes]:
 
 def _copied(compressed: CompressedLevel, contents: StoreContents) -> Iterator[bytes]:
     """The file's own streams of the chosen tiles."""
-    for column, row in contents.columns["xy_l0"] // contents.plan.pitch_l0:
-        yield compressed.read(compressed.index(int(column), int(row)))
+    for index in native_rows(compressed, contents.plan, contents.columns["xy_l0"]):
+        yield compressed.read(int(index))

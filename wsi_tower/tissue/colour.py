@@ -7,8 +7,8 @@ densities r, g and b of the three channels and their sum s:
   them, zero for every grey (glass, shade, dust, the cover slip's edge) and not positive for blue,
   green and black ink. It needs no threshold from the picture, so a picture that is all tissue, or
   all glass, is judged like any other.
-- Green, blue and black ink leave green less than 0.435 of s; stained tissue has more, except where
-  it is nearly black.
+- Green, blue and black ink leave green less than 0.435 of s, or red more than 0.42; in stained
+  tissue green has more and red less, except where it is nearly black.
 - Red ink takes green and blue alike and hardly any red; in blood and eosin, blue is well below.
 
 Each ink has a sure and a weaker test; the weaker counts only around the sure (see `regions`), since
@@ -109,9 +109,12 @@ def _cold_signs(
     total: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     colour = red - np.minimum(green, blue)
-    weak = (green < 0.435 * total) & (blue < 0.40 * total)
+    weak = (green < 0.435 * total) | (red > 0.42 * total)
+    weak &= blue < 0.40 * total
     weak &= (total > 0.6) | ((colour > 0.04) & (total > 0.12))
-    coloured = (red > green) & (colour > 0.06) & (total > 0.2)
+    blue_ink = (red > green) & (blue < 0.22 * total)
+    green_ink = red - green > 0.08 * total
+    coloured = (blue_ink | green_ink) & (colour > 0.06) & (total > 0.2)
     black = (green < 0.385 * total) & (total > 1.2)
     return _flag(weak, Sign.COLD_PEN) | _flag(weak & (coloured | black), Sign.SURELY_COLD_PEN)
 
@@ -124,7 +127,7 @@ def _red_signs(
 ) -> NDArray[np.uint8]:
     lost_green = green - red
     weak = (blue > 0.72 * green) & (red < 0.21 * total) & (green > 0.40 * total)
-    weak &= lost_green > 0.05
+    weak &= lost_green > 0.025
     sure = weak & (blue > 0.80 * green) & (red < 0.17 * total) & (lost_green > 0.10)
     return _flag(weak, Sign.RED_PEN) | _flag(sure, Sign.SURELY_RED_PEN)
 

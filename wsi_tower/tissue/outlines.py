@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SIMPLIFY_PX", "tissue_outlines"]
 
-SIMPLIFY_PX = 0.5
-"""How far simplifying may move an outline, in mask pixels."""
+SIMPLIFY_PX = 0.4
+"""How far simplifying may move an outline, in mask pixels. Below a half, so that the cut corners of
+a straight edge are not taken for its ends."""
 
 
 def tissue_outlines(mask: TissueMask) -> MultiPolygon:

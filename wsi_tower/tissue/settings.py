@@ -23,10 +23,10 @@ class TissueSettings:
     """Largest hole in square micrometres that still counts as tissue: lumens, cracks, fat cells."""
     min_pen_um2: float = 2_000.0
     """Smallest piece of pen in square micrometres; smaller specks of its colour are tissue."""
-    faint_stain: float = 0.02
+    faint_stain: float = 0.015
     """Palest stain that belongs to tissue: optical density of green beyond the mean of red and
     blue, twice over. No shade of grey has any."""
-    sure_stain: float = 0.05
+    sure_stain: float = 0.03
     """Stain that a piece must reach somewhere to be tissue at all."""
 
     def __post_init__(self) -> None:

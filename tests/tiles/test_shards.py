@@ -1,0 +1,92 @@
+"""Shard files against the Zarr v3 sharding specification, read by zarr-python."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from numcodecs.zstd import Zstd
+from zarr.codecs import BytesCodec, ZstdCodec
+
+from wsi_tower.errors import CorruptStoreError
+from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardReader, ShardWriter, shard_path
+
+SIDE = 4
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """More tiles than one shard holds."""
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (CHUNKS_PER_SHARD + 3, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def array(tmp_path: Path, pixels: np.ndarray) -> Path:
+    """An array whose metadata zarr wrote and whose shards we wrote."""
+    path = tmp_path / "store" / "tiles" / "pixels"
+    zarr.create_array(
+        store=path,
+        shape=pixels.shape,
+        dtype="uint8",
+        chunks=(1, SIDE, SIDE, 3),
+        shards=(CHUNKS_PER_SHARD, SIDE, SIDE, 3),
+        serializer=BytesCodec(endian=None),
+        compressors=ZstdCodec(level=3),
+    )
+    writer = ShardWriter(path)
+    for tile in pixels:
+        writer.append(Zstd(level=3).encode(tile.tobytes()))
+    writer.close()
+    assert writer.digest == ShardReader(path, len(pixels)).content_digest()
+    return path
+
+
+def test_zarr_reads_every_chunk_that_we_wrote(array: Path, pixels: np.ndarray) -> None:
+    stored = zarr.open_array(array, mode="r")
+    np.testing.assert_array_equal(stored[:], pixels)
+
+
+def test_two_shards_are_two_files(array: Path) -> None:
+    files = {path for path in (array / "c").rglob("*") if path.is_file()}
+    assert files == {shard_path(array, 0), shard_path(array, 1)}
+
+
+def test_rows_are_read_at_random_by_many_threads(array: Path, pixels: np.ndarray) -> None:
+    reader = ShardReader(array, len(pixels))
+    rows = np.random.default_rng(1).permutation(len(pixels))[:300]
+    with ThreadPoolExecutor(8) as threads:
+        chunks = list(threads.map(lambda row: reader.read(int(row)), rows))
+    for row, chunk in zip(rows, chunks, strict=True):
+        assert Zstd().decode(chunk) == pixels[row].tobytes()
+    reader.close()
+
+
+def test_a_reader_travels_to_another_process(array: Path, pixels: np.ndarray) -> None:
+    reader = ShardReader(array, len(pixels))
+    reader.read(0)
+    arrived = pickle.loads(pickle.dumps(reader))
+    assert arrived.read(CHUNKS_PER_SHARD) == reader.read(CHUNKS_PER_SHARD)
+
+
+@pytest.mark.parametrize("keep", [0, 10, -1])
+def test_a_cut_off_shard_is_named(array: Path, pixels: np.ndarray, keep: int) -> None:
+    path = shard_path(array, 1)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CorruptStoreError, match=r"store store, shard 1.*--overwrite"):
+        ShardReader(array, len(pixels)).read(CHUNKS_PER_SHARD)
+
+
+def test_a_missing_shard_is_named(array: Path, pixels: np.ndarray) -> None:
+    shard_path(array, 0).unlink()
+    with pytest.raises(CorruptStoreError, match="shard 0"):
+        ShardReader(array, len(pixels)).read(5)
+
+
+def test_a_chunk_that_was_never_written_is_named(array: Path, pixels: np.ndarray) -> None:
+    with pytest.raises(CorruptStoreError, match=f"tile row {len(pixels)} is missing"):
+        ShardReader(array, len(pixels) + 1).read(len(pixels))
