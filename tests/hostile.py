@@ -38,7 +38,7 @@ SPARSE_AREA_PX = 4096
 SPARSE_AREAS = ((9, 10), (9, 11), (12, 2))
 """Row and column of each tissue area of `sparse`, in areas."""
 SPARSE_SCANNED_ROW_L0 = SPARSE_PX // 2
-"""Above this row `sparse` was never scanned: its tiles have no bytes."""
+"""Above this row level 0 of `sparse` was never scanned: its tiles have no bytes."""
 
 
 # Damaged files
@@ -100,6 +100,17 @@ def huge_tile(path: Path, side_px: int = 32_768) -> Path:
     return _write_tiff(path, [_page((side_px, side_px), _DEFLATE, layout)], stream)
 
 
+def huge_jpeg_tile(path: Path, side_px: int = 32_768) -> Path:
+    """A slide of one JPEG tile whose stream, of 1 kB, says that it is 32 768 px square."""
+    stream = bytearray(_white_stream(TILE_PX))
+    # The frame header: marker, length, precision, then height and width.
+    size_at = stream.index(b"\xff\xc0") + 5
+    stream[size_at : size_at + 4] = struct.pack(">HH", side_px, side_px)
+    spans = np.array([_PAYLOAD]), np.array([len(stream)])
+    page = _jpeg_page((side_px, side_px), *spans, tile_px=side_px)
+    return _write_tiff(path, [page], bytes(stream))
+
+
 def png_bomb(path: Path, side_px: int = 60_000) -> Path:
     """A PNG of two colours, 60 000 px square: 440 kB that become 3.6 gigapixels. No pixel size."""
     # Each row is a filter byte and one bit a pixel.
@@ -148,41 +159,55 @@ def smaller_than_a_tile(path: Path) -> Path:
     return _write_tiff(path, [page], stream)
 
 
-def sparse(path: Path) -> Path:
+def sparse(path: Path, *, missing_in_all_levels: bool = False) -> Path:
     """A sound slide of 61 440 px square at 0.5 µm/px, 1 MB on disk.
 
-    Levels of 1, 4 and 16. The upper half was never scanned (tiles without bytes), the lower is one
-    shared tile of glass, but for `SPARSE_AREAS`, whose tissue repeats every 1024 px.
+    Levels of 1, 4 and 16. The upper half of level 0 was never scanned (tiles without bytes), all
+    else is one shared tile of glass, but for `SPARSE_AREAS`, whose tissue repeats every 1024 px.
+
+    ``missing_in_all_levels`` leaves the bytes out of the coarser levels too: OpenSlide then looks
+    for each of their tiles in the next finer level, which takes it minutes for an overview.
     """
     texture = _tissue(4 * TILE_PX)
     payload = _Payload()
     white = payload.add(_white_stream(TILE_PX))
     pages = []
-    for level, step in enumerate((1, 4, 16)):
-        side = 4 * TILE_PX // step
-        averaged = cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)
-        repeats = max(1, TILE_PX // side)
-        image = np.tile(np.asarray(averaged, np.uint8), (repeats, repeats, 1))
-        streams = _tile_streams(image, payload)
-        spans = _sparse_spans(SPARSE_PX // step // TILE_PX, white, streams)
-        size = SPARSE_PX // step
-        pages.append(
-            _jpeg_page((size, size), spans[..., 0].ravel(), spans[..., 1].ravel(), level=level)
-        )
+    for step in (1, 4, 16):
+        spans = _sparse_spans(step, white, _tile_streams(_averaged(texture, step), payload))
+        if step == 1 or missing_in_all_levels:
+            spans[: len(spans) // 2] = 0
+        side = SPARSE_PX // step
+        pages.append(_jpeg_page((side, side), spans[..., 0].ravel(), spans[..., 1].ravel()))
+    pages.insert(1, _thumbnail_page(white))
     return _write_tiff(path, pages, payload.content())
 
 
+def _averaged(texture: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """A texture at a coarser level, repeated until it fills a tile."""
+    side = len(texture) // step
+    small = cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)
+    repeats = max(1, TILE_PX // side)
+    return np.tile(np.asarray(small, np.uint8), (repeats, repeats, 1))
+
+
 def _sparse_spans(
-    tiles: int, white: tuple[int, int], tissue: NDArray[np.int64]
+    step: int, white: tuple[int, int], tissue: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Offset and byte count of each tile of a level: tiles × tiles × 2."""
+    """Offset and byte count of each tile of a level, scanned all over: tiles × tiles × 2."""
+    tiles, area = SPARSE_PX // step // TILE_PX, SPARSE_AREA_PX // step // TILE_PX
     spans = np.zeros((tiles, tiles, 2), np.int64)
-    spans[tiles // 2 :] = white
-    area = SPARSE_AREA_PX * tiles // SPARSE_PX
+    spans[:] = white
     repeated = np.tile(tissue, (area // len(tissue), area // len(tissue), 1))
     for row, column in SPARSE_AREAS:
         spans[row * area : (row + 1) * area, column * area : (column + 1) * area] = repeated
     return spans
+
+
+def _thumbnail_page(span: tuple[int, int]) -> _Page:
+    """The page of one strip that Aperio writes second; readers skip it by its place."""
+    offset, byte_count = span
+    layout = [_long(273, offset), _long(278, TILE_PX), _long(279, byte_count), _short(530, 2, 2)]
+    return _page((TILE_PX, TILE_PX), _JPEG, layout)
 
 
 def _tile_streams(image: NDArray[np.uint8], payload: _Payload) -> NDArray[np.int64]:
@@ -198,7 +223,7 @@ def _tile_streams(image: NDArray[np.uint8], payload: _Payload) -> NDArray[np.int
 
 
 def _tissue(side_px: int) -> NDArray[np.uint8]:
-    """Phantom tissue, at half the size that the slides claim because that is soon made: N × N × 3."""
+    """Phantom tissue, side × side × 3, at twice the claimed pixel size because that is soon made."""
     settings = PhantomSettings(width_um=6000, height_um=6000, mpp=2 * MPP, tile_px=1024)
     scene = Scene.drawn(settings, 0)
     centre = max(scene.tissue_l0, key=lambda piece: piece.area).representative_point()
@@ -267,17 +292,16 @@ def _jpeg_page(
     size: tuple[int, int],
     offsets: NDArray[np.int64],
     byte_counts: NDArray[np.int64],
-    level: int = 0,
+    tile_px: int = TILE_PX,
 ) -> _Page:
     """A page of JPEG tiles, width × height, in YCbCr with halved chroma."""
-    layout = [*_tile_tags(TILE_PX, offsets, byte_counts), _short(530, 2, 2)]
-    return _page(size, _JPEG, layout, level)
+    layout = [*_tile_tags(tile_px, offsets, byte_counts), _short(530, 2, 2)]
+    return _page(size, _JPEG, layout)
 
 
-def _page(size: tuple[int, int], compression: int, layout: list[_Tag], level: int = 0) -> _Page:
+def _page(size: tuple[int, int], compression: int, layout: list[_Tag]) -> _Page:
     width, height = size
-    scaled = "" if level == 0 else f" -> {width}x{height}"
-    description = f"Aperio Image Library v12\r\n{width}x{height}{scaled}|AppMag = 20|MPP = {MPP}\0"
+    description = f"Aperio Image Library v12\r\n{width}x{height}|AppMag = 20|MPP = {MPP}\0"
     text_values = np.frombuffer(description.encode(), np.uint8).astype(np.int64)
     return [
         *(_long(256, width), _long(257, height), _short(258, 8, 8, 8), _short(259, compression)),

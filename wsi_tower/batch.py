@@ -11,8 +11,10 @@ import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from wsi_tower import __version__
 from wsi_tower.errors import (
     EmptySlideError,
     SettingsError,
@@ -24,7 +26,7 @@ from wsi_tower.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from distributed import Client
+    from distributed import Client, Future
 
 __all__ = ["BatchSettings", "Outcome", "Progress", "SlideRow", "Status", "run_batch", "unwatched"]
 
@@ -214,6 +216,7 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
                 f"`dask scheduler`, or leave --scheduler out to work on this machine"
             ) from error
         with client:
+            _check_versions(client)
             yield client
         return
     # A slide that kills its worker is not tried again, and no other slide waits in that worker.
@@ -233,21 +236,70 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
         yield client
 
 
+def _check_versions(client: Client) -> None:
+    """Refuse a cluster whose workers lack wsi-tower or run another version of it."""
+    try:
+        found: dict[str, str] = client.run(_version)
+    except ImportError as error:
+        raise SettingsError(
+            f"a worker of the Dask cluster cannot import wsi-tower ({error}); install it there"
+        ) from error
+    for address, version in found.items():
+        if version != __version__:
+            raise SettingsError(
+                f"Dask worker {address} runs wsi-tower {version}, this is {__version__}; install "
+                f"one version everywhere"
+            )
+
+
+def _version() -> str:
+    return __version__
+
+
 def _rows_from_cluster(
     client: Client, work: Work[JobT], jobs: Mapping[int, JobT], wait: bool
 ) -> Iterator[tuple[int, SlideRow]]:
+    """Rows in order of completion.
+
+    A job whose worker died may only have shared it with the one that killed it, so such jobs are
+    tried once more, each alone.
+    """
+    died: dict[int, JobT] = {}
+    for number, row in _in_flight(client, work, jobs, wait, together=None):
+        if row is None:
+            died[number] = jobs[number]
+        else:
+            yield number, row
+    for number, row in _in_flight(client, work, died, wait, together=1):
+        yield number, row or _worker_died(jobs[number])
+
+
+def _in_flight(
+    client: Client, work: Work[JobT], jobs: Mapping[int, JobT], wait: bool, together: int | None
+) -> Iterator[tuple[int, SlideRow | None]]:
+    """Rows of jobs, ``together`` of them at a time (None: one a thread of the cluster).
+
+    No job waits in a worker where another could take it down. None stands for a dead worker.
+    """
     from distributed import KilledWorker, as_completed
 
-    futures = {
-        client.submit(work.row_on_worker, job, wait, pure=False, retries=0): number
-        for number, job in jobs.items()
-    }
-    for future in as_completed(futures):
-        number = futures[future]
+    left = iter(jobs.items())
+    numbers: dict[Future[SlideRow], int] = {}
+    running = as_completed()
+    while True:
+        room = (together or max(1, sum(client.nthreads().values()))) - running.count()
+        for number, job in islice(left, max(room, 0)):
+            future = client.submit(work.row_on_worker, job, wait, pure=False, retries=0)
+            numbers[future] = number
+            running.add(future)
+        if running.is_empty():
+            return
+        future = next(running)
         try:
-            yield number, future.result()
+            row = future.result()
         except KilledWorker:
-            yield number, _worker_died(jobs[number])
+            row = None
+        yield numbers.pop(future), row
 
 
 def _worker_died(job: Job) -> SlideRow:

@@ -138,14 +138,17 @@ def parse_length_um(text: str) -> float:
     """Micrometres of a length such as ``2mm``, ``1792um`` or ``3.5 µm``.
 
     Raises:
-        SettingsError: no number, no unit, or an unknown unit.
+        SettingsError: no number, no unit, an unknown unit, or a number without end.
     """
     match = _LENGTH.fullmatch(text)
     unit = match.group(2).lower() if match else ""
     if match is None or unit not in _UNITS_UM:
         known = ", ".join(("nm", "um", "µm", "mm", "cm"))
         raise SettingsError(f"length {text!r} is not a number with a unit ({known}), as in 2mm")
-    return float(match.group(1)) * _UNITS_UM[unit]
+    length_um = float(match.group(1)) * _UNITS_UM[unit]
+    if not math.isfinite(length_um):
+        raise SettingsError(f"length {text!r} is too large to be one; give it as in 2mm")
+    return length_um
 
 
 def parse_extent_um(text: str) -> tuple[float, float]:

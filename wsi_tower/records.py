@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from wsi_tower import __version__
 from wsi_tower.errors import CorruptStoreError, storage_errors
@@ -36,6 +36,7 @@ __all__ = [
     "folder_aside",
     "held_lock",
     "plain",
+    "write_bytes_aside",
     "write_text_aside",
 ]
 
@@ -55,7 +56,7 @@ def plain(settings: Any) -> dict[str, Any]:
 def digest(value: Json | Mapping[str, Any]) -> str:
     """32 hexadecimal digits that identify a JSON value: BLAKE2b of its canonical text."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return bytes_digest([text.encode()])
+    return bytes_digest([text.encode("utf-8", "surrogatepass")])
 
 
 def bytes_digest(parts: Iterable[bytes | bytearray | memoryview]) -> str:
@@ -117,28 +118,52 @@ class Header:
         Raises:
             CorruptStoreError: a field is missing or of another type.
         """
-        names = {f.name for f in dataclasses.fields(cls)}
-        try:
-            header = cls(**{name: values[name] for name in names})
-        except (KeyError, TypeError) as error:
+        header = {field.name: values.get(field.name) for field in dataclasses.fields(cls)}
+        unsound = [name for name, value in header.items() if not isinstance(value, _TYPES[name])]
+        if unsound:
             raise CorruptStoreError(
-                f"{source} has no sound wsi-tower header ({error}); remake it with --overwrite"
-            ) from error
-        return header
+                f"{source} has no sound wsi-tower header (missing or of another type: "
+                f"{', '.join(unsound)}); remake it with --overwrite"
+            )
+        return cls(**cast("dict[str, Any]", header))
+
+
+_TYPES = {
+    "kind": str,
+    "format_version": int,
+    "settings": dict,
+    "parents": dict,
+    "content_digest": str,
+    "created": str,
+    "software": dict,
+}
+"""What JSON must hold for each field of a header."""
 
 
 def write_text_aside(path: Path, text: str) -> None:
+    """Write UTF-8 text as `write_bytes_aside` writes bytes.
+
+    Bytes of file names that are no UTF-8, which Python holds as lone surrogates, are written back
+    as they were.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    write_bytes_aside(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes_aside(path: Path, content: bytes | bytearray | memoryview) -> None:
     """Write a file so that it is complete or absent: aside, flushed, then renamed over ``path``.
 
     Raises:
         StorageError: the disk refused.
     """
-    aside = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+    aside = _fresh_aside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with aside.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
@@ -159,9 +184,9 @@ def folder_aside(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f"{_PARTIAL}*-{path.name}"):
+        for stale in path.parent.glob(f"{_aside_prefix(path)}*"):
             shutil.rmtree(stale, ignore_errors=True)
-        aside = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+        aside = _fresh_aside(path)
         aside.mkdir()
         try:
             yield aside
@@ -170,10 +195,20 @@ def folder_aside(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def _fresh_aside(path: Path) -> Path:
+    return path.with_name(f"{_aside_prefix(path)}{uuid.uuid4().hex[:12]}")
+
+
+def _aside_prefix(path: Path) -> str:
+    # A digest in place of the name: as a suffix, x.zarr would match the aside of a-x.zarr, and a
+    # name near the file system's limit would outgrow it.
+    return f"{_PARTIAL}{bytes_digest([os.fsencode(path.name)])[:12]}-"
+
+
 def _put_in_place(aside: Path, path: Path) -> None:
     # A kill between the two renames leaves the store absent, never mixed; a rerun makes it again.
     if path.exists():
-        outdated = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+        outdated = _fresh_aside(path)
         path.rename(outdated)
         aside.rename(path)
         shutil.rmtree(outdated, ignore_errors=True)

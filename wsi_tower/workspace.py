@@ -20,7 +20,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wsi_tower.errors import StorageError, storage_errors
+from wsi_tower.errors import CorruptStoreError, StorageError, storage_errors
 from wsi_tower.records import held_lock, write_text_aside
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_NAME", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
+_ID = "slide_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,15 @@ class Workspace:
         Raises:
             StorageError: a file stands there, it may not be written, or the disk is full.
         """
-        if self.root.exists() and not self.root.is_dir():
-            raise StorageError(
-                f"workspace {self.root} is a file; choose another folder with -w/--workspace"
-            )
-        with storage_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
         marker = self.root / MARKER_NAME
-        if not marker.exists():
+        with storage_errors(self.root):
+            if self.root.exists() and not self.root.is_dir():
+                raise StorageError(
+                    f"workspace {self.root} is a file; choose another folder with -w/--workspace"
+                )
+            self.root.mkdir(parents=True, exist_ok=True)
+            is_marked = marker.exists()
+        if not is_marked:
             write_text_aside(marker, json.dumps({"kind": "workspace", "format_version": 1}) + "\n")
         elif not os.access(self.root, os.W_OK):
             raise StorageError(f"workspace {self.root} may not be written; choose another with -w")
@@ -95,18 +97,33 @@ class Workspace:
             write_text_aside(path, _cohort_csv(merged))
 
     def cohort(self) -> dict[str, dict[str, str]]:
-        """The free columns of every slide, by slide id; empty where no list gave any."""
+        """The free columns of every slide, by slide id; empty where no list gave any.
+
+        Raises:
+            CorruptStoreError: the file was edited into something else.
+        """
         path = self.root / "cohort.csv"
         if not path.exists():
             return {}
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row.pop("slide_id"): row for row in csv.DictReader(file)}
+        # Spreadsheets put a byte order mark in front when they save the file.
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file, restkey="")
+            rows = list(reader)
+        if _ID not in (reader.fieldnames or ()) or any("" in row for row in rows):
+            raise CorruptStoreError(
+                f"{path} is no table with a column {_ID} and as many values as columns in each "
+                f"row; mend it, or remove it and run with the slide list again"
+            )
+        return {
+            row[_ID]: {name: value or "" for name, value in row.items() if name != _ID}
+            for row in rows
+        }
 
 
 def _cohort_csv(rows: Mapping[str, Mapping[str, str]]) -> str:
-    columns = sorted({name for columns in rows.values() for name in columns})
+    columns = sorted({name for columns in rows.values() for name in columns} - {_ID})
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["slide_id", *columns], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [_ID, *columns], restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"slide_id": slide_id} | dict(rows[slide_id]) for slide_id in sorted(rows))
+    writer.writerows(dict(rows[slide_id]) | {_ID: slide_id} for slide_id in sorted(rows))
     return text.getvalue()

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, cast
 
 from zarr.abc.codec import ArrayBytesCodec
 
-from wsi_tower.jpeg.stream import JpegColour, complete, decode, encode
+from wsi_tower.jpeg.stream import JpegColour, JpegError, complete, decode, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,9 +83,14 @@ class JpegCodec(ArrayBytesCodec):
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         pixels = await asyncio.to_thread(self.decode_chunk, chunk_bytes.to_bytes())
+        if pixels.size != math.prod(chunk_spec.shape):
+            raise JpegError(f"a chunk of {chunk_spec.shape} holds an image of {pixels.shape}")
         return chunk_spec.prototype.nd_buffer.from_numpy_array(pixels.reshape(chunk_spec.shape))
 
     async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
+        if self.colour != "ycbcr":
+            # libjpeg-turbo's encoder writes YCbCr, which this array's metadata would misread.
+            raise JpegError("an array of copied RGB tiles cannot be written to; make a new one")
         pixels = chunk_array.as_numpy_array().reshape(chunk_spec.shape[-3:])
         stream = await asyncio.to_thread(
             encode, pixels, quality=self.quality, subsampling=self.subsampling

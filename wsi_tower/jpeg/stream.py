@@ -8,6 +8,7 @@ handed tables and colour: `complete` does it without touching the entropy-coded 
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -27,8 +28,11 @@ JpegColour: TypeAlias = Literal["ycbcr", "rgb"]
 
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
-_SOS = 0xDA
-_APP0, _APP14 = 0xE0, 0xEE
+_SOS, _END = 0xDA, 0xD9
+# JFIF and Adobe, which claim a colour space.
+_COLOUR = frozenset({0xE0, 0xEE})
+# Any number of FF may stand before a marker's code (T.81, B.1.1.2).
+_MARKER = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # The Adobe marker's last byte says how components are to be read: 0 as RGB, 1 as YCbCr.
 _ADOBE: dict[JpegColour, bytes] = {
@@ -64,15 +68,13 @@ def complete(stream: bytes, tables: bytes, colour: JpegColour) -> bytes:
         colour: what the photometric tag says.
 
     Raises:
-        JpegError: the stream is no JPEG.
+        JpegError: the stream or its tables are no JPEG.
     """
-    parts = [_SOI, _ADOBE[colour], tables[2:-2]]
-    last = 2
-    for marker, start, end in _segments(stream):
-        if marker in (_APP0, _APP14):
-            parts.append(stream[last:start])
-            last = end
-    parts.append(stream[last:])
+    parts = [_SOI, _ADOBE[colour]]
+    for header in (tables, stream) if tables else (stream,):
+        *segments, last = _segments(header)
+        parts += [header[start:end] for marker, start, end in segments if marker not in _COLOUR]
+    parts.append(stream[last[1] :])
     return b"".join(parts)
 
 
@@ -82,33 +84,43 @@ def read_head(stream: bytes) -> JpegHead:
     Raises:
         JpegError: not a JPEG, cut off, or without a frame header.
     """
-    if not stream.rstrip(b"\x00").endswith(_EOI):
-        raise JpegError("the JPEG stream is cut off: it has no end marker")
-    for marker, start, _ in _segments(stream):
+    head = None
+    for marker, start, end in _segments(stream):
         if marker in _FRAMES:
-            precision, height, width, components = struct.unpack_from(">BHHB", stream, start + 4)
-            if precision != 8:
-                raise JpegError(f"the JPEG stream has {precision} bits a channel, not 8")
-            return JpegHead(width, height, components)
-    raise JpegError("the JPEG stream has no frame header")
+            head = _frame(stream[start + 4 : end])
+    if marker == _SOS and stream.rfind(_EOI) < end:
+        raise JpegError("the JPEG stream is cut off: it has no end marker")
+    if marker != _SOS or head is None:
+        raise JpegError("the JPEG stream holds no image")
+    return head
+
+
+def _frame(content: bytes) -> JpegHead:
+    """What a frame header says: precision, height, width, components (T.81, B.2.2)."""
+    if len(content) < 6:
+        raise JpegError("the JPEG stream has a frame header that is too short")
+    precision, height, width, components = struct.unpack_from(">BHHB", content)
+    if precision != 8:
+        raise JpegError(f"the JPEG stream has {precision} bits a channel, not 8")
+    return JpegHead(width, height, components)
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of every segment before the entropy-coded data."""
+    """Marker, start and end of every segment; the start of scan or end of image is the last."""
     if stream[:2] != _SOI:
         raise JpegError("not a JPEG stream: it does not start with FF D8")
-    start = 2
-    while True:
-        try:
-            fill, marker, length = struct.unpack_from(">BBH", stream, start)
-        except struct.error as error:
-            raise JpegError("the JPEG stream is cut off in its header") from error
-        if fill != 0xFF or length < 2:
+    end, marker = len(_SOI), 0
+    while marker not in (_SOS, _END):
+        start = end
+        found = _MARKER.match(stream, start)
+        if found is None:
             raise JpegError(f"the JPEG stream has no marker at byte {start}")
-        if marker == _SOS:
-            return
-        yield marker, start, start + 2 + length
-        start += 2 + length
+        marker, end = found[1][0], found.end()
+        if marker != _END:
+            end += int.from_bytes(stream[end : end + 2])
+        if end > len(stream) or (marker != _END and end < found.end() + 2):
+            raise JpegError("the JPEG stream is cut off in its header")
+        yield marker, start, end
 
 
 def decode(stream: bytes, *, fast: bool = False) -> NDArray[np.uint8]:

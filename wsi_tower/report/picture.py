@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsi_tower.errors import storage_errors
+from wsi_tower.records import write_bytes_aside
 from wsi_tower.report.caption import Caption, length_label, with_caption
 
 if TYPE_CHECKING:
@@ -105,17 +103,7 @@ def write_picture(path: Path, image: Image.Image) -> None:
     encoded = io.BytesIO()
     # Full chroma: thin coloured lines blur at half of it.
     image.save(encoded, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
-    aside = path.with_name(f".partial-{uuid.uuid4().hex[:12]}.jpg")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                file.write(encoded.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+    write_bytes_aside(path, encoded.getbuffer())
 
 
 def _facts(tiles: int, side_um: float, mpp: Mpp) -> str:

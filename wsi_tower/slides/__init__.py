@@ -1,8 +1,9 @@
 """Slides: finding them, opening them, and reading their pixels through one port."""
 
 from wsi_tower.slides.compressed import CompressedLevel
+from wsi_tower.slides.fingerprint import Fingerprint, fingerprint
 from wsi_tower.slides.inputs import SlideEntry, find_slides
-from wsi_tower.slides.opening import READERS, ReaderInfo, ReaderName, is_url, open_slide
+from wsi_tower.slides.opening import READERS, ReaderInfo, ReaderName, open_slide
 from wsi_tower.slides.pixel_size import PixelSizeWarning
 from wsi_tower.slides.port import (
     Level,
@@ -14,10 +15,12 @@ from wsi_tower.slides.port import (
     SlideInfo,
     resampled,
 )
+from wsi_tower.slides.sources import is_url
 
 __all__ = [
     "READERS",
     "CompressedLevel",
+    "Fingerprint",
     "Level",
     "Overview",
     "PixelSize",
@@ -30,6 +33,7 @@ __all__ = [
     "SlideEntry",
     "SlideInfo",
     "find_slides",
+    "fingerprint",
     "is_url",
     "open_slide",
     "resampled",

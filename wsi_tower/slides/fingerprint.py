@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import fsspec
 
 from wsi_tower.records import bytes_digest
+from wsi_tower.slides.sources import is_url
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,7 +31,9 @@ class Fingerprint:
 
 def fingerprint(source: str) -> Fingerprint:
     """The fingerprint of a path or URL; of a slide in several files, that of the named one."""
-    opened: AbstractContextManager[BinaryIO] = fsspec.open(source, "rb")
+    opened: AbstractContextManager[BinaryIO]
+    # fsspec would take `::`, `*` and the like in a file's name for its own.
+    opened = fsspec.open(source, "rb") if is_url(source) else Path(source).open("rb")
     with opened as file:
         head = file.read(_MIB)
         size = file.seek(0, 2)

@@ -18,14 +18,24 @@ from wsi_tower.slides.port import PixelSize, PixelSizeOrigin
 if TYPE_CHECKING:
     from wsi_tower.slides.tiff import TiffPage
 
-__all__ = ["PixelSizeWarning", "chosen_pixel_size", "ome_objective_power", "pixel_size_of_page"]
+__all__ = [
+    "PixelSizeWarning",
+    "chosen_pixel_size",
+    "is_ome",
+    "number",
+    "ome_objective_power",
+    "pixel_size_of_page",
+]
 
 _DISAGREEMENT = 0.10
 _UM_PER_UNIT = {"inch": 25_400.0, "centimeter": 10_000.0}
-_PRINT_DPI = frozenset({72.0, 96.0, 100.0, 150.0, 200.0, 300.0, 600.0, 1200.0})
+_PRINT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 360, 400, 600, 720, 1200)
+_DPI_TOLERANCE = 0.02
+_CM_PER_INCH = 2.54
 # OME schema 2016-06, UnitsLength: the ones that microscopes write.
 _UM_PER_OME_UNIT = {"pm": 1e-6, "nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4}
-_MAX_XML_CHARACTERS = 64_000_000
+_MAX_XML_CHARACTERS = 8_000_000
+"""OME-XML of a slide is far smaller; parsed, it takes some thirty times its size."""
 
 
 class PixelSizeWarning(UserWarning):
@@ -48,7 +58,7 @@ def chosen_pixel_size(
     if given is None:
         return PixelSize(found[0].checked(name), found[1]) if found else None
     mpp = Mpp(given, given).checked(name)
-    if found and abs(given / found[0].mean - 1) > _DISAGREEMENT:
+    if found and not _agree(given, found[0]):
         warnings.warn(
             f"slide {name}: the given pixel size of {given:g} µm/px is used, although the file "
             f"({found[1]}) says {found[0]}",
@@ -56,6 +66,12 @@ def chosen_pixel_size(
             stacklevel=2,
         )
     return PixelSize(mpp, "user")
+
+
+def _agree(given: float, found: Mpp) -> bool:
+    # The file may say anything, so no division and no root: NaN, zero and less disagree.
+    mean = (found.x + found.y) / 2
+    return abs(given - mean) <= _DISAGREEMENT * mean
 
 
 def pixel_size_of_page(page: TiffPage, name: str) -> tuple[Mpp, PixelSizeOrigin] | None:
@@ -76,8 +92,17 @@ def pixel_size_of_page(page: TiffPage, name: str) -> tuple[Mpp, PixelSizeOrigin]
 
 def is_print_resolution(unit: str, x: float, y: float) -> bool:
     """Whether a resolution is one that image editors write for printers: 72 dpi and its like."""
-    dpi = (x, y) if unit == "inch" else (x * 2.54, y * 2.54)
-    return all(any(abs(value - known) < 0.02 for known in _PRINT_DPI) for value in dpi)
+    return all(_is_print_dpi(value, per_cm=unit == "centimeter") for value in (x, y))
+
+
+def _is_print_dpi(value: float, *, per_cm: bool) -> bool:
+    if per_cm and value == round(value):
+        # 300 dpi is 118.11 px/cm, and some writers keep the whole number alone.
+        return any(
+            value in (int(dpi / _CM_PER_INCH), round(dpi / _CM_PER_INCH)) for dpi in _PRINT_DPI
+        )
+    dpi = value * _CM_PER_INCH if per_cm else value
+    return any(abs(dpi - known) < _DPI_TOLERANCE for known in _PRINT_DPI)
 
 
 def is_ome(description: str) -> bool:
@@ -88,10 +113,18 @@ def is_ome(description: str) -> bool:
 def ome_objective_power(description: str, name: str) -> float | None:
     """Nominal magnification that OME-XML states, or None."""
     for element in _ome_elements(description, name, "Objective"):
-        power = element.get("NominalMagnification")
+        power = number(element.get("NominalMagnification"))
         if power:
-            return float(power)
+            return power
     return None
+
+
+def number(text: object) -> float | None:
+    """The number that a file's field holds, or None where it holds none."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
 
 
 def _ome_mpp(description: str, name: str) -> Mpp | None:
@@ -103,9 +136,9 @@ def _ome_mpp(description: str, name: str) -> Mpp | None:
 
 
 def _ome_length(pixels: ET.Element, axis: str) -> float | None:
-    value = pixels.get(f"PhysicalSize{axis}")
+    value = number(pixels.get(f"PhysicalSize{axis}"))
     factor = _UM_PER_OME_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-    return float(value) * factor if value and factor else None
+    return value * factor if value and factor else None
 
 
 def _ome_elements(description: str, name: str, tag: str) -> list[ET.Element]:

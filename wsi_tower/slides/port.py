@@ -16,7 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_tower.errors import MissingPixelSizeError, SettingsError
+from wsi_tower.errors import (
+    MissingPixelSizeError,
+    SettingsError,
+    UnreadableSlideError,
+    UnsupportedSlideError,
+)
 from wsi_tower.geometry import Level0Box, Level0Point, Level0Size, LevelBox, LevelSize, Mpp
 
 if TYPE_CHECKING:
@@ -46,6 +51,10 @@ BACKGROUND = 255
 """Grey level of what lies outside the slide or was never scanned."""
 _STRIP_BYTES = 48 * 1024 * 1024
 """Pixels held at a time while an overview is read: bounds memory on single-level slides."""
+_MAX_OVERVIEW_PX = 160_000_000
+"""Half a gigabyte: 100 × 100 mm at 8 µm/px. A larger slide does not fit a worker's memory."""
+MAX_SIDE_PX = 4_000_000
+"""A slide of 1 m at 0.25 µm/px: more is no microscope slide."""
 _PITCH_TOLERANCE = 0.01
 _MAX_RATIO_TERM = 128
 """Bounds the source rows of the smallest strip that averages exactly."""
@@ -110,6 +119,13 @@ class Slide(ABC):
     """A slide open for reading. Use as a context manager; not to be shared between threads."""
 
     def __init__(self, info: SlideInfo) -> None:
+        for level in info.levels:
+            sides = (level.size.width, level.size.height)
+            if not (min(sides) >= 1 and max(sides) <= MAX_SIDE_PX):
+                raise UnreadableSlideError(
+                    f"slide {info.name} claims an image of {level.size}; no slide has that many "
+                    f"(1 to {MAX_SIDE_PX} px a side), so the file is damaged or no slide"
+                )
         self.info = info
 
     @abstractmethod
@@ -193,6 +209,7 @@ class Slide(ABC):
         Raises:
             SettingsError: ``pitch_l0`` is below 1.
             UnreadableSlideError: the file is damaged.
+            UnsupportedSlideError: the result would not fit a worker's memory.
         """
         if not pitch_l0 >= 1:
             raise SettingsError(f"an overview of {pitch_l0:g} level-0 px a pixel is not coarser")
@@ -200,32 +217,49 @@ class Slide(ABC):
         downsample = self._level(level).downsample
         ratio = _small_ratio(pitch_l0 / downsample)
         size = self._level(level).size
-        width = math.ceil(size.width / ratio)
-        rgb = np.empty((math.ceil(size.height / ratio), width, 3), np.uint8)
-        rows = self._strip_rows(level, ratio)
-        for top in range(0, len(rgb), rows):
-            strip = self._averaged_strip(level, ratio, top, rows)
-            rgb[top : top + rows] = strip[: len(rgb) - top, :width]
+        height, width = math.ceil(size.height / ratio), math.ceil(size.width / ratio)
+        if height * width > _MAX_OVERVIEW_PX:
+            raise UnsupportedSlideError(
+                f"slide {self.info.name} of {self.info.size} is too large: its overview would have "
+                f"{width} × {height} px; check its pixel size, or tile a part of it"
+            )
+        rgb = np.empty((height, width, 3), np.uint8)
+        rows, columns = self._block(level, ratio)
+        for top in range(0, height, rows):
+            for left in range(0, width, columns):
+                block = self._averaged(level, ratio, (top, left), (rows, columns))
+                rgb[top : top + rows, left : left + columns] = block[: height - top, : width - left]
         return Overview(rgb, float(ratio * Fraction(downsample)))
 
     def thumbnail(self, max_px: int) -> Overview:
-        """The whole slide with its longer side at most ``max_px`` pixels."""
+        """The whole slide with its longer side at most ``max_px`` pixels.
+
+        Raises:
+            SettingsError: ``max_px`` is below 1.
+            UnreadableSlideError: the file is damaged.
+        """
+        if max_px < 1:
+            raise SettingsError(f"a thumbnail of {max_px} px shows nothing; ask for at least 1")
         pitch_l0 = max(self.info.size.width, self.info.size.height) / max_px
         # A little coarser, since `overview` may come out a little finer than asked.
         return self.overview(pitch_l0 * (1 + _PITCH_TOLERANCE) if pitch_l0 > 1 else 1.0)
 
-    def _strip_rows(self, level: int, ratio: Fraction) -> int:
-        """Overview rows a strip: a multiple of the ratio's denominator, within the memory bound."""
-        source_rows = _STRIP_BYTES // (3 * self._level(level).size.width)
-        return ratio.denominator * max(1, source_rows // ratio.numerator)
+    def _block(self, level: int, ratio: Fraction) -> tuple[int, int]:
+        """Rows and columns of an overview to make at a time: whole ratios, within the bound."""
+        # The smallest block that averages exactly is numerator² pixels of the level.
+        fitting = max(1, _STRIP_BYTES // (3 * ratio.numerator**2))
+        across = min(fitting, math.ceil(self._level(level).size.width / ratio.numerator))
+        return ratio.denominator * (fitting // across), ratio.denominator * across
 
-    def _averaged_strip(self, level: int, ratio: Fraction, top: int, rows: int) -> Rgb:
-        """``rows`` rows of an overview from row ``top``, padded to whole ratios on the right."""
-        repeats = math.ceil(self._level(level).size.width / ratio.numerator)
-        height = int(rows * ratio)
-        box = LevelBox(0, int(top * ratio), repeats * ratio.numerator, height)
+    def _averaged(
+        self, level: int, ratio: Fraction, corner: tuple[int, int], shape: tuple[int, int]
+    ) -> Rgb:
+        """A block of an overview, both ``corner`` and ``shape`` as row and column."""
+        top, left = (int(start * ratio) for start in corner)
+        height, width = (int(side * ratio) for side in shape)
         return resampled(
-            self.read_level_box(level, box), LevelSize(repeats * ratio.denominator, rows)
+            self.read_level_box(level, LevelBox(left, top, width, height)),
+            LevelSize(shape[1], shape[0]),
         )
 
     def _level(self, level: int) -> Level:
@@ -265,8 +299,9 @@ def level_of(size: LevelSize, size_l0: Level0Size) -> Level:
     Writers halve sizes and drop or keep the odd pixel: 2967 rows become 1483, and the ratio 2.0007
     would drift by two pixels over the slide. A whole number that explains both sizes wins.
     """
-    ratio_x, ratio_y = size_l0.width / size.width, size_l0.height / size.height
-    whole = round((ratio_x + ratio_y) / 2)
+    # Readers refuse sizes below 1 and levels finer than the first by name; here they pass.
+    ratio_x, ratio_y = size_l0.width / max(size.width, 1), size_l0.height / max(size.height, 1)
+    whole = max(1, round((ratio_x + ratio_y) / 2))
     explained = all(
         small in (large // whole, -(-large // whole))
         for small, large in ((size.width, size_l0.width), (size.height, size_l0.height))

@@ -26,7 +26,7 @@ from wsi_tower.tiles.plan import plan_tiles
 from wsi_tower.tiles.settings import TileSettings
 from wsi_tower.tiles.store import FORMAT_VERSION, KIND, SlideRecord, TileStore
 from wsi_tower.tiles.writer import StoreContents, write_store
-from wsi_tower.tissue import TissueSettings, find_tissue, given_mask
+from wsi_tower.tissue import METHOD, TissueSettings, find_tissue, given_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TileJob", "tile_slide"]
 
-_MAX_MASK_PIXELS = 64_000_000
+_MAX_MASK_PIXELS = 32_000_000
 """Bounds memory on a tray of glass, or where the pixel size is wrong."""
 
 
@@ -133,7 +133,7 @@ def _header(job: TileJob, slide: Slide) -> Header:
         parents["tissue_mask"] = bytes_digest([mask])
     settings = {
         "tiles": plain(job.settings),
-        "tissue": plain(job.tissue),
+        "tissue": plain(job.tissue) | {"method": METHOD},
         "mpp_l0": [slide.mpp.x, slide.mpp.y],
     }
     return Header(KIND, FORMAT_VERSION, settings, parents)

@@ -1,6 +1,6 @@
 """Tissue: where it lies on a slide, where pen lies, and what that means for each tile."""
 
-from wsi_tower.tissue.finding import find_tissue
+from wsi_tower.tissue.finding import METHOD, find_tissue
 from wsi_tower.tissue.given import given_mask
 from wsi_tower.tissue.mask import TissueMask
 from wsi_tower.tissue.outlines import tissue_outlines
@@ -8,6 +8,7 @@ from wsi_tower.tissue.quality import TileQuality, focus_measure, tile_quality
 from wsi_tower.tissue.settings import TissueSettings
 
 __all__ = [
+    "METHOD",
     "TileQuality",
     "TissueMask",
     "TissueSettings",

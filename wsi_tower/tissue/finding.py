@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from wsi_tower.tissue.mask import Mask
     from wsi_tower.tissue.settings import TissueSettings
 
-__all__ = ["find_tissue", "pen_mask"]
+__all__ = ["METHOD", "find_tissue", "pen_mask"]
+
+METHOD = "stain-1"
+"""Name and version of the method; part of every artefact's settings, so raise it with any change
+that moves a mask."""
 
 _GAP_UM = 8.0
 """Half the width of gaps in tissue that are bridged: cracks between cells and fibres."""
@@ -51,8 +55,10 @@ def find_tissue(overview: Overview, mpp: Mpp, settings: TissueSettings) -> Tissu
     free = ~pen
     weak = closed(_shows(signs, Sign.STAINED) & free, max(1, round(_GAP_UM / pixel_um))) & free
     min_px = min(settings.min_tissue_um2 / pixel_um**2, _MAX_PIECE_SHARE * weak.size)
-    tissue = grown(weak, _shows(signs, Sign.SURELY_STAINED) & free, min_px=min_px)
-    del weak, free, signs  # memory: labels of the holes come next
+    sure = _shows(signs, Sign.SURELY_STAINED) & free
+    del free, signs  # memory: label images come next
+    tissue = grown(weak, sure, min_px=min_px)
+    del weak, sure
     tissue = filled(tissue, pen, settings.max_hole_um2 / pixel_um**2)
     return TissueMask(tissue, pen, density, overview.pitch_l0, mpp)
 

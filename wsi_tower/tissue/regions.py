@@ -42,7 +42,10 @@ def grown(weak: Mask, sure: Mask, *, min_px: float, min_share: float = 0.0) -> M
 
 def filled(mask: Mask, forbidden: Mask, max_px: float) -> Mask:
     """A mask with its holes of at most ``max_px`` pixels filled, except where ``forbidden``."""
-    labels, areas = _labelled(~(mask | forbidden), connectivity=4)
+    holes = mask | forbidden
+    np.logical_not(holes, out=holes)
+    labels, areas = _labelled(holes, connectivity=4)
+    del holes
     return mask | _kept(labels, areas <= max_px)
 
 

@@ -1,0 +1,139 @@
+"""`info`, `doctor`, `phantom` and `demo` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from wsi_tower.cli.main import cli
+from wsi_tower.cli.pipeline import read_pipeline, shipped_pipeline
+from wsi_tower.errors import SettingsError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
+
+
+def test_info_tells_what_a_slide_says_of_itself(slides: Path) -> None:
+    result = run("info", slides / "phantom-01.svs", "--json")
+    (told,) = json.loads(result.stdout)
+    assert told["size_l0"] == [3000, 2500]
+    assert (told["mpp"], told["mpp_origin"]) == ([1.0, 1.0], "openslide")
+    assert told["extent_mm"] == [3.0, 2.5]
+    assert told["levels"][1] == {"size_px": [750, 625], "downsample": 4.0}
+
+
+def test_info_in_words(slides: Path) -> None:
+    said = run("info", slides / "phantom-01.svs").stdout
+    assert "3000 × 2500 px, downsample 1" in said
+    assert "openslide" in said
+
+
+def test_info_goes_on_after_a_bad_file(slides: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.svs"
+    bad.touch()
+    result = run("info", bad, slides / "phantom-01.svs", "--json")
+    assert result.exit_code == 1
+    first, second = json.loads(result.stdout)
+    assert first["error"]["reason"] == "unreadable"
+    assert second["vendor"] == "aperio"
+
+
+def test_info_of_a_store(slides: Path, tmp_path: Path) -> None:
+    run("tile", slides / "phantom-01.svs", "-w", tmp_path, "--mpp", 1)
+    (told,) = json.loads(run("info", tmp_path / "tiles" / "phantom-01.zarr", "--json").stdout)
+    assert told["tile_px"] == 256
+    assert told["pixels"] == "native"
+
+
+def test_doctor_finds_a_working_machine(tmp_path: Path) -> None:
+    result = run("doctor", "-w", tmp_path / "w", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["problems"]) == (0, [])
+    assert told["workspace"]["writable"] is True
+    assert not (tmp_path / "w").exists(), "looking leaves nothing behind"
+    assert set(told["readers"]) == {"openslide", "tiffslide", "flat"}
+    assert told["packages"]["zarr"]
+    assert told["openslide"]
+    assert "Ready." in run("doctor", "-w", tmp_path / "w").stdout
+
+
+def test_phantom_writes_slides_truth_and_a_list(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("phantom", out, "--slides", 2, "--size", "2mm×1.5mm", "--mpp", 2, "-j", 1)
+    result = run(*arguments, "--json")
+    assert json.loads(result.stdout)["slides"] == [
+        str(out / "phantom-01.svs"),
+        str(out / "phantom-02.svs"),
+    ]
+    assert (out / "truth" / "phantom-02.geojson").is_file()
+    assert len((out / "slides.csv").read_text().splitlines()) == 3
+    first = (out / "phantom-01.svs").read_bytes()
+    assert run(*arguments).exit_code == 2, "what is there is not replaced unasked"
+    assert run(*arguments, "--overwrite").exit_code == 0
+    assert (out / "phantom-01.svs").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "14mm"], "'14mm' is not WIDTH×HEIGHT"),
+        (["--size", "14×11"], "'14' is not a number with a unit"),
+        (["--mpp", "0"], "0"),
+        (["--slides", "0"], "0 phantom slides"),
+    ],
+)
+def test_impossible_phantoms_are_refused(tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = run("phantom", tmp_path / "out", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_phantom_into_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    result = run("phantom", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "is a file; name a folder" in result.stderr
+
+
+def test_demo_runs_the_stages_of_its_pipeline(tmp_path: Path) -> None:
+    pipeline = tmp_path / "small.yaml"
+    pipeline.write_text(
+        "stages:\n"
+        "  - run: [phantom, '{workspace}/s', --slides, '1', --size, 2mm×2mm, --mpp, '1']\n"
+        "    only_without_slides: true\n"
+        "  - run: [tile, '{workspace}/s', --mpp, '1', -w, '{workspace}', -j, '{workers}']\n"
+    )
+    result = run("demo", "-w", tmp_path / "w", "-j", 1, "--pipeline", pipeline)
+    assert result.exit_code == 0, result.output
+    pictures = [line.strip() for line in result.stdout.partition("Open these:")[2].splitlines()]
+    named = [Path(line) for line in pictures if line]
+    assert [path.suffix for path in named] == [".html", ".jpg"]
+    assert all(path.is_file() for path in named)
+
+
+def test_demo_takes_the_users_slides(slides: Path, tmp_path: Path) -> None:
+    result = run("demo", slides, "-w", tmp_path / "w", "-j", 1)
+    assert result.exit_code == 0, result.output
+    assert "phantom-slides" not in result.stdout
+    assert (tmp_path / "w" / "tiles" / "phantom-01.zarr").is_dir()
+
+
+def test_the_shipped_pipeline_is_made_of_real_commands() -> None:
+    for stage in read_pipeline(shipped_pipeline("demo.yaml")):
+        verb, *arguments = stage.filled(slides=["a.svs"], workspace="w", workers="1")
+        command = cli.get_command(None, verb)  # type: ignore[arg-type]
+        assert command is not None
+        command.make_context(verb, arguments)
+
+
+@pytest.mark.parametrize("content", ["", "stages: 3", "stages:\n  - run: tile", "a: [", "- 1"])
+def test_broken_pipelines_are_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=r"pipeline .*broken\.yaml"):
+        read_pipeline(path)

@@ -1,0 +1,33 @@
+"""Names of slides: what a path or URL is called, and its id in the workspace."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+__all__ = ["is_url", "name_of", "slide_id_of"]
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is a URL rather than a path."""
+    return "://" in source
+
+
+def name_of(source: str) -> str:
+    """File name of a path or URL, as the user knows the slide.
+
+    A URL's query stays out: signed addresses carry their secret there, and names enter reports.
+    """
+    if not is_url(source):
+        return PurePosixPath(source).name
+    parts = urlsplit(source)
+    return PurePosixPath(parts.path).name or parts.netloc
+
+
+def slide_id_of(source: str) -> str:
+    """The id of a slide: its file name without the last suffix.
+
+    A Zarr folder keeps its suffix: it is only listed as unsupported, beside the file of its name.
+    """
+    name = PurePosixPath(name_of(source))
+    return name.name if name.suffix.lower() == ".zarr" else name.stem
