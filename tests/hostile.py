@@ -36,9 +36,7 @@ SPARSE_PX = 61_440
 SPARSE_AREA_PX = 4096
 """Side of each tissue area of `sparse`: 16 × 16 tiles at level 0, one at level 2."""
 SPARSE_AREAS = ((9, 10), (9, 11), (12, 2))
-"""Row and column of each tissue area of `sparse`, in areas."""
-SPARSE_SCANNED_ROW_L0 = SPARSE_PX // 2
-"""Above this row level 0 of `sparse` was never scanned: its tiles have no bytes."""
+"""Row and column of each tissue area of `sparse`, in areas, all in the lower half."""
 
 
 # Damaged files
@@ -159,14 +157,14 @@ def smaller_than_a_tile(path: Path) -> Path:
     return _write_tiff(path, [page], stream)
 
 
-def sparse(path: Path, *, missing_in_all_levels: bool = False) -> Path:
-    """A sound slide of 61 440 px square at 0.5 µm/px, 1 MB on disk.
+def sparse(path: Path, *, is_half_scanned: bool = False) -> Path:
+    """A sound slide of 61 440 px square at 0.5 µm/px, 1 MB on disk, with levels of 1, 4 and 16.
 
-    Levels of 1, 4 and 16. The upper half of level 0 was never scanned (tiles without bytes), all
-    else is one shared tile of glass, but for `SPARSE_AREAS`, whose tissue repeats every 1024 px.
+    All of it is one shared tile of glass, but for `SPARSE_AREAS`, whose tissue repeats every
+    1024 px.
 
-    ``missing_in_all_levels`` leaves the bytes out of the coarser levels too: OpenSlide then looks
-    for each of their tiles in the next finer level, which takes it minutes for an overview.
+    ``is_half_scanned`` takes the bytes of the upper half's level-0 tiles away. OpenSlide then
+    distrusts the coarser levels too and renders them from level 0: minutes for an overview.
     """
     texture = _tissue(4 * TILE_PX)
     payload = _Payload()
@@ -174,7 +172,7 @@ def sparse(path: Path, *, missing_in_all_levels: bool = False) -> Path:
     pages = []
     for step in (1, 4, 16):
         spans = _sparse_spans(step, white, _tile_streams(_averaged(texture, step), payload))
-        if step == 1 or missing_in_all_levels:
+        if step == 1 and is_half_scanned:
             spans[: len(spans) // 2] = 0
         side = SPARSE_PX // step
         pages.append(_jpeg_page((side, side), spans[..., 0].ravel(), spans[..., 1].ravel()))
@@ -223,7 +221,7 @@ def _tile_streams(image: NDArray[np.uint8], payload: _Payload) -> NDArray[np.int
 
 
 def _tissue(side_px: int) -> NDArray[np.uint8]:
-    """Phantom tissue, side × side × 3, at twice the claimed pixel size because that is soon made."""
+    """Phantom tissue, side × side × 3; at twice the claimed pixel size, which is sooner made."""
     settings = PhantomSettings(width_um=6000, height_um=6000, mpp=2 * MPP, tile_px=1024)
     scene = Scene.drawn(settings, 0)
     centre = max(scene.tissue_l0, key=lambda piece: piece.area).representative_point()

@@ -39,7 +39,7 @@ def test_examples_are_commands_that_parse(verb: str) -> None:
     examples = re.findall(rf"wsi-tower {verb}(.*?)(?:\s{{3,}}|\n|$)", command.epilog or "")
     assert examples
     for example in examples:
-        arguments = [word for word in shlex.split(example)]
+        arguments = list(shlex.split(example))
         command.make_context(verb, arguments)
 
 

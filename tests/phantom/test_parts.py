@@ -36,7 +36,7 @@ def test_periodic_noise_has_no_seam() -> None:
     assert noise.std() == pytest.approx(1, rel=1e-4)
 
 
-@pytest.mark.parametrize("mpp", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("mpp", [2.0, 4.0])
 def test_nuclei_keep_their_share_of_tissue_whatever_the_pixel_size(mpp: float) -> None:
     # Ellipses of 7.75 × 6 µm on a hexagonal lattice of 8.6 µm: 36.5 µm² in 64 µm², less what
     # neighbours and halos cover; blur and pixels move the rim a little.

@@ -236,6 +236,13 @@ class TestFailure:
         assert slide.read_bytes() == b"before"
         assert {path.name for path in tmp_path.iterdir()} == {"a.svs", "truth"}
 
+    def test_what_a_killed_run_left_is_cleared_away(
+        self, tmp_path: Path, quick: PhantomSettings
+    ) -> None:
+        (tmp_path / ".partial-0123456789ab-a.svs").write_bytes(b"half")
+        write_phantom(tmp_path / "a.svs", quick, 0)
+        assert {path.name for path in tmp_path.iterdir()} == {"a.svs", "truth"}
+
     def test_an_output_folder_that_is_a_file_is_refused(
         self, tmp_path: Path, quick: PhantomSettings
     ) -> None:

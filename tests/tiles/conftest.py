@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from wsi_tower.phantom import PhantomSettings, write_phantom
 from wsi_tower.slides import find_slides
 from wsi_tower.tiles import TileJob, TileSettings
 from wsi_tower.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")

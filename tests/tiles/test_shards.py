@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from zarr.codecs import BytesCodec, ZstdCodec
 
 from wsi_tower.errors import CorruptStoreError
 from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardReader, ShardWriter, shard_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIDE = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openslide
@@ -18,6 +18,9 @@ from wsi_tower.geometry import Level0Point, LevelSize
 from wsi_tower.slides import PixelSizeWarning, open_slide
 from wsi_tower.tiles import TileStore, tile_slide
 from wsi_tower.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def tiled(slide: Path, workspace: Workspace, **settings: object) -> TileStore:

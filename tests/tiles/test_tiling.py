@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -24,6 +23,10 @@ from wsi_tower.errors import (
 from wsi_tower.records import held_lock
 from wsi_tower.tiles import TileStore, tile_slide
 from wsi_tower.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 TILE_AGAIN = """
 import sys

@@ -86,8 +86,13 @@ def write_phantom(path: Path, settings: PhantomSettings, index: int) -> None:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` for a file that takes its place when the block succeeds."""
+    """A name beside ``path`` for a file that takes its place when the block succeeds.
+
+    Asides that a killed process left behind are removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".partial-*-{path.name}"):
+        stale.unlink(missing_ok=True)
     aside = path.with_name(f".partial-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         yield aside

@@ -31,12 +31,17 @@ class Fingerprint:
 
 def fingerprint(source: str) -> Fingerprint:
     """The fingerprint of a path or URL; of a slide in several files, that of the named one."""
-    opened: AbstractContextManager[BinaryIO]
-    # fsspec would take `::`, `*` and the like in a file's name for its own.
-    opened = fsspec.open(source, "rb") if is_url(source) else Path(source).open("rb")
-    with opened as file:
+    with _opened(source) as file:
         head = file.read(_MIB)
         size = file.seek(0, 2)
         file.seek(max(size - _MIB, 0))
         tail = file.read(_MIB)
     return Fingerprint(size, bytes_digest([head, tail, str(size).encode()]))
+
+
+def _opened(source: str) -> AbstractContextManager[BinaryIO]:
+    if not is_url(source):
+        # fsspec would take `::`, `*` and the like in a file's name for its own.
+        return Path(source).open("rb")
+    remote: AbstractContextManager[BinaryIO] = fsspec.open(source, "rb")
+    return remote

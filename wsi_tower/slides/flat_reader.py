@@ -1,15 +1,21 @@
-"""Flat images: PNG, JPEG, and TIFF files in strips, of a region or a small slide."""
+"""Flat images: PNG, JPEG, BMP, and TIFF files in strips, of a region or a small slide.
+
+Pillow decodes them all. For TIFF it uses libtiff, as OpenSlide does: palettes, inverted grey, CMYK
+and separate planes come out as the colours they mean, and a strip never decodes to more than the
+page says.
+"""
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 from PIL import Image
 
-from wsi_tower.errors import UnreadableSlideError, UnsupportedSlideError
+from wsi_tower.errors import UnreadableSlideError, UnsupportedSlideError, WsiTowerError
 from wsi_tower.geometry import Level0Size, LevelSize, Mpp
 from wsi_tower.slides.pixel_size import chosen_pixel_size, pixel_size_of_page
 from wsi_tower.slides.pixels import as_rgb
@@ -17,6 +23,7 @@ from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_
 from wsi_tower.slides.tiff import TIFF_DAMAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wsi_tower.geometry import LevelBox
@@ -24,8 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FlatSlide"]
 
-_MAX_PIXELS = 200_000_000
-"""Decoded whole: 600 MB, the most that fits a worker's gigabyte."""
+_MAX_PIXELS = 100_000_000
+"""Decoded whole, at 4 bytes a pixel by Pillow and 3 by us: what fits a worker's gigabyte."""
+_DAMAGE: tuple[type[Exception], ...] = (*TIFF_DAMAGE, RuntimeError, OSError, SyntaxError)
+"""What Pillow raises on files that are damaged."""
+_BAND_PX = 4_000_000
+"""Pixels converted at a time, so that no third copy of the image is held."""
 
 
 class FlatSlide(Slide):
@@ -34,14 +45,9 @@ class FlatSlide(Slide):
     def __init__(self, path: Path, pages: list[TiffPage], mpp_um: float | None) -> None:
         """Open ``path``; ``pages`` are its TIFF pages, none where it is no TIFF file."""
         self._path = path
-        self._is_tiff = bool(pages)
         size = _size(path, pages)
         if size.width * size.height > _MAX_PIXELS:
-            raise UnsupportedSlideError(
-                f"slide {path.name} is a flat image of {size}, too large to decode whole; make a "
-                f"tiled pyramid of it (for example `vips tiffsave IN OUT --tile --pyramid "
-                f"--compression jpeg`)"
-            )
+            raise _too_large(path, size)
         found = _found(pages, path.name)
         super().__init__(
             SlideInfo(
@@ -67,37 +73,62 @@ class FlatSlide(Slide):
 
     @cached_property
     def _pixels(self) -> Rgb:
-        try:
-            if self._is_tiff:
-                return as_rgb(tifffile.imread(self._path, key=0), self._path.name)
-            with Image.open(self._path) as image:
-                mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
-                return as_rgb(np.asarray(image.convert(mode)), self._path.name)
-        except (*TIFF_DAMAGE, RuntimeError, OSError) as error:
-            raise _unreadable(self._path, error) from error
+        with _opened(self._path) as image:
+            image.load()
+            return _converted(image, self._path.name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            # Large images are refused below by our own limit; odd tags do not matter.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                yield image
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "more than 178 megapixels") from error
+    except WsiTowerError:
+        raise
+    except _DAMAGE as error:
+        raise UnreadableSlideError(
+            f"slide {path.name} cannot be read ({error}); copy it again from its source"
+        ) from error
+
+
+def _converted(image: Image.Image, name: str) -> Rgb:
+    """The pixels of a decoded image of any mode as RGB."""
+    mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND_PX // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb[top : top + rows] = as_rgb(np.asarray(band.convert(mode)), name)
+    return rgb
 
 
 def _size(path: Path, pages: list[TiffPage]) -> Level0Size:
-    if pages:
-        return Level0Size(pages[0].size.width, pages[0].size.height)
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UnsupportedSlideError(
-                    f"slide {path.name} has more than 8 bits a channel (mode {image.mode}); "
-                    f"convert it to 8 bits first"
-                )
-            return Level0Size(*image.size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    """Size of the image, which has 8 bits a channel.
+
+    Pillow would cut more bits off, or clip them, without a word.
+    """
+    with _opened(path) as image:
+        bits = pages[0].bits if pages else 16 if image.mode.startswith(("I", "F")) else 8
+        if bits not in (1, 2, 4, 8):
+            raise UnsupportedSlideError(
+                f"slide {path.name} has {bits} bits a channel (mode {image.mode}); convert it to "
+                f"8 bits first"
+            )
+        return Level0Size(*image.size)
+
+
+def _too_large(path: Path, size: object) -> UnsupportedSlideError:
+    return UnsupportedSlideError(
+        f"slide {path.name} is a flat image of {size}, too large to decode whole; make a tiled "
+        f"pyramid of it (for example `vips tiffsave IN OUT --tile --pyramid --compression jpeg`)"
+    )
 
 
 def _found(pages: list[TiffPage], name: str) -> tuple[Mpp, PixelSizeOrigin] | None:
     # PNG and JPEG state print resolutions only.
     return pixel_size_of_page(pages[0], name) if pages else None
-
-
-def _unreadable(path: Path, error: Exception) -> UnreadableSlideError:
-    return UnreadableSlideError(
-        f"slide {path.name} cannot be read ({error}); copy it again from its source"
-    )

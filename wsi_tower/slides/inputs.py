@@ -15,14 +15,15 @@ from wsi_tower.errors import (
     NoSlidesError,
     SettingsError,
 )
-from wsi_tower.slides.dicom import find_series
-from wsi_tower.slides.opening import FLAT_SUFFIXES, is_url
+from wsi_tower.slides.dicom import find_series, series_of
+from wsi_tower.slides.opening import FLAT_SUFFIXES
+from wsi_tower.slides.sources import is_url, name_of, slide_id_of
 from wsi_tower.workspace import MARKER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["SlideEntry", "find_slides", "slide_id_of"]
+__all__ = ["SlideEntry", "find_slides"]
 
 SLIDE_SUFFIXES = frozenset(
     {
@@ -57,7 +58,7 @@ class SlideEntry:
     @property
     def name(self) -> str:
         """File name, as the user knows the slide."""
-        return PurePosixPath(self.source.rstrip("/")).name
+        return name_of(self.source)
 
 
 def find_slides(
@@ -84,35 +85,27 @@ def find_slides(
     entries: dict[str, SlideEntry] = {}
     for text in inputs:
         for entry in _entries(text):
-            entries.setdefault(_identity(entry.source), entry)
+            identity = _identity(entry.source)
+            entries[identity] = _merged(entries.get(identity, entry), entry)
     found = list(entries.values())
     _refuse_duplicates(found)
     found = _with_pixel_sizes(found, mpp_of or {})
     return found if tissue_mask is None else _with_masks(found, Path(tissue_mask))
 
 
-def slide_id_of(source: str) -> str:
-    """The id of a slide: its file name without the last suffix.
-
-    A Zarr folder keeps its suffix: it is only listed as unsupported, beside the file of its name.
-    """
-    name = PurePosixPath(source.rstrip("/").partition("?")[0])
-    return name.name if name.suffix.lower() == ".zarr" else name.stem
-
-
 def _entries(text: str) -> list[SlideEntry]:
     if is_url(text):
         return [SlideEntry(slide_id_of(text), text)]
     path = Path(text)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise NoSlidesError(f"input {text} does not exist; check the path")
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() == ".csv" and not path.is_dir():
         from wsi_tower.slides.slide_list import read_slide_list
 
         return read_slide_list(path)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         return _entries_of_folder(path)
-    return [SlideEntry(slide_id_of(path.name), str(path))]
+    return [SlideEntry(slide_id_of(str(path)), str(path))]
 
 
 def _entries_of_folder(folder: Path) -> list[SlideEntry]:
@@ -120,7 +113,7 @@ def _entries_of_folder(folder: Path) -> list[SlideEntry]:
         raise InputError(f"folder {folder} may not be read by this user; change its permission")
     files = sorted(_slide_files(folder))
     entries = [
-        SlideEntry(slide_id_of(path.name), str(path))
+        SlideEntry(slide_id_of(str(path)), str(path))
         for path in files
         if path.suffix.lower() != ".dcm"
     ]
@@ -135,10 +128,15 @@ def _entries_of_folder(folder: Path) -> list[SlideEntry]:
 
 
 def _slide_files(folder: Path) -> Iterator[Path]:
-    """Slides in a folder and below; links are followed once, workspaces and Zarr left alone."""
+    """Slides in a folder and below; links are followed once, workspaces and Zarr left alone.
+
+    A folder that may not be read comes out too, so that it becomes a row of the report instead of
+    slides that nobody misses.
+    """
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = str(Path(root).resolve())
+    closed: list[OSError] = []
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
+        real = os.path.realpath(root)
         if real in seen or MARKER_NAME in files:
             folders.clear()
             continue
@@ -148,6 +146,7 @@ def _slide_files(folder: Path) -> Iterator[Path]:
         for name in files:
             if PurePosixPath(name).suffix.lower() in SLIDE_SUFFIXES and not name.startswith("."):
                 yield Path(root, name)
+    yield from (Path(error.filename) for error in closed if error.filename)
 
 
 def _is_closed(root: str, name: str) -> bool:
@@ -163,7 +162,7 @@ def _dicom_entries(paths: Iterable[Path]) -> list[SlideEntry]:
     for one in series:
         first = one.files[0]
         if len(one.files) == 1:
-            slide_id = slide_id_of(first.name)
+            slide_id = slide_id_of(str(first))
         else:
             slide_id = first.parent.name if in_folder[first.parent] == 1 else one.uid
         entries.append(SlideEntry(slide_id, str(first)))
@@ -171,7 +170,27 @@ def _dicom_entries(paths: Iterable[Path]) -> list[SlideEntry]:
 
 
 def _identity(source: str) -> str:
-    return source if is_url(source) else str(Path(source).resolve())
+    """Equal for inputs that are one slide: links to one file, files of one DICOM series."""
+    if is_url(source):
+        return source
+    path = Path(os.path.realpath(source))
+    return series_of(path) if path.suffix.lower() == ".dcm" else str(path)
+
+
+def _merged(known: SlideEntry, again: SlideEntry) -> SlideEntry:
+    """One entry for a slide named twice: what a list says wins over a bare name.
+
+    Raises:
+        DuplicateSlideError: two lists, or two rows, say different things of it.
+    """
+    bare = SlideEntry(slide_id_of(again.source), again.source)
+    if again in (known, bare):
+        return known
+    if known == SlideEntry(slide_id_of(known.source), known.source):
+        return again
+    raise DuplicateSlideError(
+        f"slide {again.source} is named twice, with different values; remove one of its rows"
+    )
 
 
 def _refuse_duplicates(entries: Iterable[SlideEntry]) -> None:
@@ -199,6 +218,8 @@ def _with_pixel_sizes(entries: list[SlideEntry], mpp_of: Mapping[str, float]) ->
 
 
 def _with_masks(entries: list[SlideEntry], mask: Path) -> list[SlideEntry]:
+    if not mask.exists():
+        raise SettingsError(f"--tissue-mask {mask} does not exist; check the path")
     if not mask.is_dir() and len(entries) != 1:
         raise SettingsError(
             f"--tissue-mask {mask} is one file for {len(entries)} slides; give a folder with one "

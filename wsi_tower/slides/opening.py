@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -17,6 +18,7 @@ from wsi_tower.errors import (
 from wsi_tower.slides.flat_reader import FlatSlide
 from wsi_tower.slides.openslide_reader import OpenSlideSlide
 from wsi_tower.slides.pixel_size import is_ome
+from wsi_tower.slides.sources import is_url
 from wsi_tower.slides.tiff import is_tiff, read_tiff_pages
 from wsi_tower.slides.tiffslide_reader import TiffSlideSlide
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from wsi_tower.slides.port import Slide
     from wsi_tower.slides.tiff import TiffPage
 
-__all__ = ["READERS", "ReaderInfo", "ReaderName", "is_url", "open_slide"]
+__all__ = ["READERS", "ReaderInfo", "ReaderName", "open_slide"]
 
 ReaderName: TypeAlias = Literal["auto", "openslide", "tiffslide", "flat"]
 """What ``--reader`` takes."""
@@ -53,13 +55,8 @@ READERS = (
         "TIFF pyramids (OME-TIFF, SVS, SCN, NDPI, generic) on local disk or any fsspec URL: "
         "https://, s3://, gs://, memory://",
     ),
-    ReaderInfo("flat", "PNG, JPEG, BMP, TIFF in strips; up to 200 megapixels"),
+    ReaderInfo("flat", "PNG, JPEG, BMP, TIFF in strips; up to 100 megapixels"),
 )
-
-
-def is_url(source: str) -> bool:
-    """Whether a source is a URL rather than a path."""
-    return "://" in source
 
 
 def open_slide(
@@ -103,10 +100,14 @@ def _checked_pages(path: Path) -> list[TiffPage]:
             f"slide {path.name} is OME-Zarr, which wsi-tower does not read yet; give the file it "
             f"was made from, or export it as OME-TIFF"
         )
-    if path.is_dir():
-        raise UnsupportedSlideError(f"{path} is a folder, not a slide; name the file in it")
     try:
-        is_empty = path.stat().st_size == 0
+        kind = path.stat()
+        if stat.S_ISDIR(kind.st_mode):
+            next(path.iterdir(), None)
+            raise UnsupportedSlideError(f"{path} is a folder, not a slide; name the file in it")
+        if not stat.S_ISREG(kind.st_mode):
+            # Reading a pipe would wait for its writer, and a device may have no end.
+            raise UnreadableSlideError(f"slide {path} is a pipe or device; give it as a file")
         is_tiff_file = is_tiff(path)
     except FileNotFoundError as error:
         raise SlideNotFoundError(f"slide {path} does not exist; check the path") from error
@@ -114,7 +115,9 @@ def _checked_pages(path: Path) -> list[TiffPage]:
         raise SlideNotFoundError(
             f"slide {path} may not be read by this user; change its permission"
         ) from error
-    if is_empty:
+    except (OSError, ValueError) as error:
+        raise SlideNotFoundError(f"slide {path} cannot be opened ({error}); check it") from error
+    if kind.st_size == 0:
         raise UnreadableSlideError(
             f"slide {path.name} is empty (0 bytes); copy it again from its source"
         )

@@ -49,7 +49,7 @@ PixelSizeOrigin: TypeAlias = Literal["openslide", "tiffslide", "ome-xml", "tiff 
 
 BACKGROUND = 255
 """Grey level of what lies outside the slide or was never scanned."""
-_STRIP_BYTES = 48 * 1024 * 1024
+_BLOCK_BYTES = 48 * 1024 * 1024
 """Pixels held at a time while an overview is read: bounds memory on single-level slides."""
 _MAX_OVERVIEW_PX = 160_000_000
 """Half a gigabyte: 100 × 100 mm at 8 µm/px. A larger slide does not fit a worker's memory."""
@@ -57,7 +57,7 @@ MAX_SIDE_PX = 4_000_000
 """A slide of 1 m at 0.25 µm/px: more is no microscope slide."""
 _PITCH_TOLERANCE = 0.01
 _MAX_RATIO_TERM = 128
-"""Bounds the source rows of the smallest strip that averages exactly."""
+"""Bounds the source pixels of the smallest block that averages exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Slide(ABC):
         """The whole slide area-averaged to about ``pitch_l0`` level-0 pixels a pixel.
 
         The pitch is moved by at most 1 % to a ratio of small whole numbers to the level that is
-        read, so that strips of it average exactly; the result says which. Read in strips: memory
+        read, so that blocks of it average exactly; the result says which. Read in blocks: memory
         is bounded by the result. Beyond the right and lower edge the slide counts as white.
 
         Raises:
@@ -216,20 +216,7 @@ class Slide(ABC):
         level = self.level_for(pitch_l0 * (1 + _PITCH_TOLERANCE))
         downsample = self._level(level).downsample
         ratio = _small_ratio(pitch_l0 / downsample)
-        size = self._level(level).size
-        height, width = math.ceil(size.height / ratio), math.ceil(size.width / ratio)
-        if height * width > _MAX_OVERVIEW_PX:
-            raise UnsupportedSlideError(
-                f"slide {self.info.name} of {self.info.size} is too large: its overview would have "
-                f"{width} × {height} px; check its pixel size, or tile a part of it"
-            )
-        rgb = np.empty((height, width, 3), np.uint8)
-        rows, columns = self._block(level, ratio)
-        for top in range(0, height, rows):
-            for left in range(0, width, columns):
-                block = self._averaged(level, ratio, (top, left), (rows, columns))
-                rgb[top : top + rows, left : left + columns] = block[: height - top, : width - left]
-        return Overview(rgb, float(ratio * Fraction(downsample)))
+        return Overview(self._averaged_level(level, ratio), float(ratio * Fraction(downsample)))
 
     def thumbnail(self, max_px: int) -> Overview:
         """The whole slide with its longer side at most ``max_px`` pixels.
@@ -244,12 +231,21 @@ class Slide(ABC):
         # A little coarser, since `overview` may come out a little finer than asked.
         return self.overview(pitch_l0 * (1 + _PITCH_TOLERANCE) if pitch_l0 > 1 else 1.0)
 
-    def _block(self, level: int, ratio: Fraction) -> tuple[int, int]:
-        """Rows and columns of an overview to make at a time: whole ratios, within the bound."""
-        # The smallest block that averages exactly is numerator² pixels of the level.
-        fitting = max(1, _STRIP_BYTES // (3 * ratio.numerator**2))
-        across = min(fitting, math.ceil(self._level(level).size.width / ratio.numerator))
-        return ratio.denominator * (fitting // across), ratio.denominator * across
+    def _averaged_level(self, level: int, ratio: Fraction) -> Rgb:
+        size = self._level(level).size
+        height, width = math.ceil(size.height / ratio), math.ceil(size.width / ratio)
+        if height * width > _MAX_OVERVIEW_PX:
+            raise UnsupportedSlideError(
+                f"slide {self.info.name} of {self.info.size} is too large: its overview would have "
+                f"{width} × {height} px; check its pixel size, or tile a part of it"
+            )
+        rgb = np.empty((height, width, 3), np.uint8)
+        rows, columns = _block(size, ratio)
+        for top in range(0, height, rows):
+            for left in range(0, width, columns):
+                block = self._averaged(level, ratio, (top, left), (rows, columns))
+                rgb[top : top + rows, left : left + columns] = block[: height - top, : width - left]
+        return rgb
 
     def _averaged(
         self, level: int, ratio: Fraction, corner: tuple[int, int], shape: tuple[int, int]
@@ -312,3 +308,12 @@ def level_of(size: LevelSize, size_l0: Level0Size) -> Level:
 def _small_ratio(ratio: float) -> Fraction:
     denominator = max(1, int(_MAX_RATIO_TERM / max(ratio, 1.0)))
     return max(Fraction(1), Fraction(ratio).limit_denominator(denominator))
+
+
+def _block(size: LevelSize, ratio: Fraction) -> tuple[int, int]:
+    """Rows and columns of an overview to make at a time: whole ratios, within the bound."""
+    # The smallest block that averages exactly has numerator² pixels of the level.
+    fitting = max(1, _BLOCK_BYTES // (3 * ratio.numerator**2))
+    across = min(fitting, math.ceil(size.width / ratio.numerator))
+    down = min(fitting // across, math.ceil(size.height / ratio.numerator))
+    return ratio.denominator * down, ratio.denominator * across

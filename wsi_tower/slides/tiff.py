@@ -16,6 +16,7 @@ import tifffile
 
 from wsi_tower.errors import UnreadableSlideError
 from wsi_tower.geometry import LevelSize
+from wsi_tower.slides.port import MAX_SIDE_PX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ __all__ = [
     "refused_when_damaged",
 ]
 
-TIFF_DAMAGE = (
+TIFF_DAMAGE: tuple[type[Exception], ...] = (
     tifffile.TiffFileError,
     ValueError,
     KeyError,
@@ -42,16 +43,21 @@ TIFF_DAMAGE = (
     TypeError,
     AttributeError,
     NotImplementedError,
+    ArithmeticError,
+    RecursionError,
+    EOFError,
     struct.error,
 )
 """What tifffile and TiffSlide raise on files that are damaged or of no known layout."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = 7
+_JPEG_FAMILY = frozenset({6, 7, 34712, 33004, 33005})
+"""Compressions whose decoders turn YCbCr into RGB; Aperio's 33003 is YCbCr that stays."""
+_PLAIN = frozenset({1, 2})
+"""Photometric values (TIFF 6.0, section 8): black is zero, RGB."""
 _PHOTOMETRIC_COLOUR: dict[int, JpegColour] = {2: "rgb", 6: "ycbcr"}
 _MAX_PAGES = 4096
-_MAX_SIDE_PX = 4_000_000
-"""A slide of 1 m at 0.25 µm/px: more is no microscope slide."""
 _MAX_SEGMENT_BYTES = 1 << 28
 """Decoded bytes of one tile or strip: a tile of 9 450² px; whoever claims more is refused."""
 
@@ -72,6 +78,11 @@ class TiffPage:
     """Size of its tiles, or None where it is stored in strips."""
     segment_bytes: int
     """Decoded bytes of its largest tile or strip."""
+    bits: int
+    """Bits of its deepest channel."""
+    has_plain_colour: bool
+    """Whether decoding its segments gives grey or RGB of 8 bits: no palette, CMYK, inverted grey or
+    YCbCr that the decoder leaves as it is."""
     jpeg_colour: JpegColour | None
     """What components of its JPEG segments mean; None where it holds anything else."""
     jpeg_tables: bytes
@@ -84,6 +95,11 @@ class TiffPage:
     """Whether it hangs below another page as a smaller copy (SubIFD)."""
     page: Any
     """The page as tifffile reads it."""
+
+    @property
+    def kind(self) -> str:
+        """What its pixels are stored in: ``tile`` or ``strip``."""
+        return "tile" if self.tile else "strip"
 
     def segments(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Byte offsets and byte counts of its tiles or strips."""
@@ -137,12 +153,15 @@ def _described(page: Any, is_reduced: bool) -> TiffPage:
     side = (tile.width, tile.height) if tile else (page.imagewidth, page.rowsperstrip)
     height = min(side[1], page.imagelength) if tile is None else side[1]
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    photometric, is_jpeg = int(page.photometric), page.compression in _JPEG_FAMILY
     is_colour_jpeg = page.compression == _JPEG and page.samplesperpixel == 3 and bits == 8
-    colour = _PHOTOMETRIC_COLOUR.get(int(page.photometric)) if is_colour_jpeg else None
+    colour = _PHOTOMETRIC_COLOUR.get(photometric) if is_colour_jpeg else None
     return TiffPage(
         size=LevelSize(page.imagewidth, page.imagelength),
         tile=tile,
         segment_bytes=side[0] * height * page.samplesperpixel * max(1, bits // 8),
+        bits=bits,
+        has_plain_colour=bits == 8 and (photometric in _PLAIN or (photometric == 6 and is_jpeg)),
         jpeg_colour=colour if page.planarconfig == 1 else None,
         jpeg_tables=page.jpegtables or b"",
         description=page.description,
@@ -163,19 +182,19 @@ def _resolution(page: Any) -> tuple[str, float, float] | None:
 
 
 def _refuse_impossible(page: TiffPage, name: str, *, may_be_one_strip: bool) -> None:
-    if max(page.size.width, page.size.height) > _MAX_SIDE_PX or 0 in (
-        page.size.width,
-        page.size.height,
-    ):
+    sides = [page.size.width, page.size.height]
+    if page.tile:
+        sides += [page.tile.width, page.tile.height]
+    if not (min(sides) >= 1 and max(sides) <= MAX_SIDE_PX and page.segment_bytes):
         raise UnreadableSlideError(
-            f"slide {name} claims an image of {page.size}; no slide has more than {_MAX_SIDE_PX} "
-            f"px a side, so the file is damaged or not a slide"
+            f"slide {name} claims an image of {page.size} in {page.kind}s of {page.segment_bytes} "
+            f"bytes; no slide has that (1 to {MAX_SIDE_PX} px a side), so the file is damaged or "
+            f"not a slide"
         )
     # NDPI holds a level as one JPEG strip with restart markers, which OpenSlide reads in parts.
     if page.segment_bytes > _MAX_SEGMENT_BYTES and not may_be_one_strip:
-        kind = "tile" if page.tile else "strip"
         raise UnreadableSlideError(
-            f"slide {name} claims a {kind} that decodes to {page.segment_bytes / 1e9:.1f} GB; "
+            f"slide {name} claims a {page.kind} that decodes to {page.segment_bytes / 1e9:.1f} GB; "
             f"store it with tiles of 256 or 512 px (for example `vips tiffsave IN OUT --tile "
             f"--pyramid --compression jpeg`)"
         )

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tiffslide
 
-from wsi_tower.errors import SlideNotFoundError, UnreadableSlideError, UnsupportedSlideError
+from wsi_tower.errors import (
+    SlideNotFoundError,
+    UnreadableSlideError,
+    UnsupportedSlideError,
+    WsiTowerError,
+)
 from wsi_tower.geometry import Level0Size, LevelSize, Mpp
 from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
 from wsi_tower.slides.pixel_size import (
     chosen_pixel_size,
     is_ome,
+    number,
     ome_objective_power,
     pixel_size_of_page,
 )
 from wsi_tower.slides.pixels import as_rgb
 from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_of
+from wsi_tower.slides.sources import is_url, name_of
 from wsi_tower.slides.tiff import TIFF_DAMAGE, TiffPage, pages_of
+from wsi_tower.slides.unscanned import unscanned_levels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from wsi_tower.geometry import LevelBox
 
 __all__ = ["TiffSlideSlide"]
@@ -32,18 +44,19 @@ class TiffSlideSlide(Slide):
 
     def __init__(self, source: str, mpp_um: float | None) -> None:
         """Open a path or URL."""
-        name = source.rstrip("/").rpartition("/")[2]
-        self._handle = _opened(source, name)
-        self._name = name
-        try:
-            pages = pages_of(self._handle.ts_tifffile, name)
-            info = _info(self._handle, pages, source, mpp_um)
-        except TIFF_DAMAGE as error:
-            raise _unreadable(name, error) from error
-        super().__init__(info)
+        name = self._name = name_of(source)
+        with ExitStack() as on_failure:
+            self._handle = _opened(source, name)
+            on_failure.callback(self._handle.close)
+            with _read_errors(name):
+                pages = pages_of(self._handle.ts_tifffile, name)
+                _refuse_other_colours(pages[0], name)
+                super().__init__(_info(self._handle, pages, source, mpp_um))
+            on_failure.pop_all()
         # Remote tiles have no file descriptor to read from.
-        local = Path(source)
-        self._compressed = compressed_levels(local, pages, info) if local.exists() else {}
+        local = [] if is_url(source) else pages
+        self._compressed = compressed_levels(Path(source), local, self.info)
+        self._unscanned = unscanned_levels(pages, self.info)
 
     def compressed_level(self, level: int) -> CompressedLevel | None:
         """The file's own JPEG tiles of a level, or None."""
@@ -60,15 +73,16 @@ class TiffSlideSlide(Slide):
             return self._compressed[level].read_box(box)
         downsample = self._handle.level_downsamples[level]
         corner = (_source_of(box.x, downsample), _source_of(box.y, downsample))
-        try:
+        with _read_errors(self._name):
             pixels = self._handle.read_region(
                 corner, level, (box.width, box.height), as_array=True, padding=False
             )
-        except (*TIFF_DAMAGE, RuntimeError, OSError) as error:
-            raise _unreadable(self._name, error) from error
         if pixels.shape[:2] != (box.height, box.width):
             raise _unreadable(self._name, f"no pixels at {box}")
-        return as_rgb(pixels, self._name)
+        rgb = as_rgb(pixels, self._name)
+        if level in self._unscanned:
+            self._unscanned[level].whiten(rgb, box)
+        return rgb
 
 
 def _opened(source: str, name: str) -> Any:
@@ -83,18 +97,45 @@ def _opened(source: str, name: str) -> Any:
             f"slide {source} needs a package for its protocol ({error}); install it with "
             f"pip install 'wsi-tower[cloud]'"
         ) from error
-    except OSError as error:
+    except _access_errors() as error:
         raise SlideNotFoundError(
             f"slide {source} cannot be opened ({error or type(error).__name__}); check the "
             f"address and the permission to read it"
         ) from error
 
 
+@contextmanager
+def _read_errors(name: str) -> Iterator[None]:
+    damage: tuple[type[Exception], ...] = (*TIFF_DAMAGE, RuntimeError, *_access_errors())
+    try:
+        yield
+    except WsiTowerError:
+        raise
+    except damage as error:
+        raise _unreadable(name, error) from error
+
+
+def _access_errors() -> tuple[type[Exception], ...]:
+    """What the system and the packages of remote protocols raise, where fsspec has loaded these."""
+    names = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"))
+    loaded = [(sys.modules[module], name) for module, name in names if module in sys.modules]
+    return (OSError, *(getattr(module, name) for module, name in loaded))
+
+
+def _refuse_other_colours(page: TiffPage, name: str) -> None:
+    if not page.has_plain_colour:
+        raise UnsupportedSlideError(
+            f"slide {name} stores colours that TiffSlide leaves as they are (a palette, CMYK, "
+            f"YCbCr, inverted grey, or {page.bits} bits a channel); try --reader openslide, or "
+            f"convert it to RGB of 8 bits"
+        )
+
+
 def _info(handle: Any, pages: list[TiffPage], source: str, mpp_um: float | None) -> SlideInfo:
-    name = source.rstrip("/").rpartition("/")[2]
+    name = name_of(source)
     size = Level0Size(*handle.dimensions)
-    power = handle.properties.get("tiffslide.objective-power")
-    if not power and is_ome(pages[0].description):
+    power = number(handle.properties.get("tiffslide.objective-power"))
+    if power is None and is_ome(pages[0].description):
         power = ome_objective_power(pages[0].description, name)
     return SlideInfo(
         name=name,
@@ -103,19 +144,22 @@ def _info(handle: Any, pages: list[TiffPage], source: str, mpp_um: float | None)
         vendor=handle.properties.get("tiffslide.vendor") or "generic-tiff",
         size=size,
         levels=tuple(level_of(LevelSize(*level), size) for level in handle.level_dimensions),
-        pixel_size=chosen_pixel_size(name, mpp_um, _found(handle, pages, name)),
-        objective_power=float(power) if power else None,
+        pixel_size=chosen_pixel_size(name, mpp_um, _found(handle.properties, pages, name)),
+        objective_power=power,
         bounds=None,
     )
 
 
-def _found(handle: Any, pages: list[TiffPage], name: str) -> tuple[Mpp, PixelSizeOrigin] | None:
+def _found(
+    properties: Mapping[str, Any], pages: list[TiffPage], name: str
+) -> tuple[Mpp, PixelSizeOrigin] | None:
     """A scanner's own field, where TiffSlide knows the scanner; else what the page states."""
-    x = handle.properties.get("tiffslide.mpp-x")
-    y = handle.properties.get("tiffslide.mpp-y")
-    is_scanner = bool(handle.properties.get("tiffslide.vendor"))
-    if is_scanner and x and y:
-        return Mpp(float(x), float(y)), "tiffslide"
+    vendor = properties.get("tiffslide.vendor")
+    x, y = (number(properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy")
+    # An Aperio file without its own field gets TiffSlide's reading of the tags, printers' and all.
+    is_own = "aperio.MPP" in properties if vendor == "aperio" else bool(vendor)
+    if is_own and x and y:
+        return Mpp(x, y), "tiffslide"
     return pixel_size_of_page(pages[0], name)
 
 
