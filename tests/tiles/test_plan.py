@@ -76,9 +76,7 @@ def test_a_level_within_5_percent_is_used_as_it_is() -> None:
 
 def test_else_the_next_finer_level_is_resampled() -> None:
     # 0.25 × 4 = 1.0 is too coarse for 0.6; level 0 is read, 256 × 0.6 / 0.25 = 614.4 px a tile.
-    plan = plan_tiles(
-        info(10_000, 8_000, (1.0, 4.0)), Mpp(0.25, 0.25), 256, TileSettings(mpp=0.6)
-    )
+    plan = plan_tiles(info(10_000, 8_000, (1.0, 4.0)), Mpp(0.25, 0.25), 256, TileSettings(mpp=0.6))
     assert (plan.level, plan.is_resampled) == (0, True)
     assert plan.effective_mpp == 0.6
     assert (plan.pitch_l0, plan.footprint_l0) == (614, 614)
@@ -120,9 +118,7 @@ def test_an_overlap_of_a_tile_or_more_is_refused(overlap: int) -> None:
 
 def test_an_endless_grid_is_refused() -> None:
     with pytest.raises(SettingsError, match="is more than 50,000,000"):
-        plan_tiles(
-            info(100_000, 100_000), Mpp(0.5, 0.5), 4, TileSettings(tile_px=4)
-        )
+        plan_tiles(info(100_000, 100_000), Mpp(0.5, 0.5), 4, TileSettings(tile_px=4))
 
 
 @pytest.mark.parametrize(

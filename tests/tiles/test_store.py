@@ -204,7 +204,7 @@ def test_a_later_format_version_is_refused(phantom: Path, workspace: Workspace) 
         metadata = json.loads((store.path / "zarr.json").read_text())
         metadata["attributes"]["wsi_tower"]["format_version"] = 99
         (store.path / "zarr.json").write_text(json.dumps(metadata))
-        with pytest.raises(CorruptStoreError, match="format version 99.*update it"):
+        with pytest.raises(CorruptStoreError, match=r"format version 99.*update it"):
             TileStore.open(store.path)
 
 

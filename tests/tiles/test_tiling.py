@@ -137,12 +137,11 @@ def test_an_outline_brought_back_gives_the_same_tissue(
 
 def test_a_store_that_is_being_written_is_busy(phantom: Path, workspace: Workspace) -> None:
     path = workspace.tile_store("phantom")
-    with (
-        held_lock(workspace.lock(path), wait=False) as taken,
-        pytest.raises(StoreBusyError, match="another process is writing"),
-    ):
+    job = job_for(phantom, workspace)
+    with held_lock(workspace.lock(path), wait=False) as taken:
         assert taken
-        tile_slide(job_for(phantom, workspace), wait=False)
+        with pytest.raises(StoreBusyError, match="another process is writing"):
+            tile_slide(job, wait=False)
 
 
 def test_two_processes_share_one_workspace(phantom: Path, workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wsi_tower.batch import BatchSettings, Outcome, Progress, run_batch
 from wsi_tower.cli.progress import watched
-from wsi_tower.errors import StorageError
+from wsi_tower.errors import SettingsError, StorageError
 from wsi_tower.phantom import phantom_paths, write_phantom, write_slide_list
 
 if TYPE_CHECKING:
@@ -44,14 +44,16 @@ class PhantomJob:
 def run_phantom(folder: Path, settings: PhantomSettings, shared: Shared) -> list[Path]:
     """Write the slides of a folder on several processes, then their list.
 
-    Slides that are there are kept unless they are to be overwritten: same seed, same bytes.
-
     Raises:
         StorageError: the disk refused, or a file stands where the folder should be.
+        SettingsError: a slide of that name is there, and is not to be overwritten.
     """
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} is a file; name a folder for the phantom slides")
     paths = phantom_paths(folder, settings)
+    there = next((path for path in paths if path.exists()), None)
+    if there is not None and not shared.overwrite:
+        raise SettingsError(f"{there} is there already; replace it with --overwrite")
     jobs = [PhantomJob(path, settings, index) for index, path in enumerate(paths)]
     with watched(len(jobs), quiet=shared.json) as watcher:
         rows = run_batch(jobs, _write_one, BatchSettings(shared.workers), on_row=watcher.row)

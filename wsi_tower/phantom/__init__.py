@@ -7,6 +7,20 @@ puts them together tile by tile, and `writer` turns the tiles into a file.
 """
 
 from wsi_tower.phantom.settings import PenColour, PhantomSettings
-from wsi_tower.phantom.write import truth_path, write_phantom, write_phantoms
+from wsi_tower.phantom.write import (
+    phantom_paths,
+    truth_path,
+    write_phantom,
+    write_phantoms,
+    write_slide_list,
+)
 
-__all__ = ["PenColour", "PhantomSettings", "truth_path", "write_phantom", "write_phantoms"]
+__all__ = [
+    "PenColour",
+    "PhantomSettings",
+    "phantom_paths",
+    "truth_path",
+    "write_phantom",
+    "write_phantoms",
+    "write_slide_list",
+]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.phantom.settings import PhantomSettings
 
-__all__ = ["truth_path", "write_phantom", "write_phantoms"]
+__all__ = ["phantom_paths", "truth_path", "write_phantom", "write_phantoms", "write_slide_list"]
 
 _SLIDES_A_PATIENT = 2
 _SITES = ("north", "south")
@@ -36,6 +36,20 @@ _CLASS_COLOURS = {"Tissue": [30, 160, 30], "Pen": [200, 120, 0]}
 def truth_path(slide: Path) -> Path:
     """Where the truth of a phantom slide lies: ``truth/<slide_id>.geojson`` beside it."""
     return slide.parent / "truth" / f"{slide.stem}.geojson"
+
+
+def phantom_paths(folder: Path, settings: PhantomSettings) -> list[Path]:
+    """Where the slides of a folder lie: ``phantom-01.svs``, …, by number."""
+    return [folder / f"phantom-{index + 1:02d}.svs" for index in range(settings.slides)]
+
+
+def write_slide_list(folder: Path, slides: list[Path]) -> None:
+    """Write ``slides.csv``, which names the slides and gives each a patient and a site.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    write_text_aside(folder / "slides.csv", _slide_list(slides))
 
 
 def write_phantoms(
@@ -57,11 +71,11 @@ def write_phantoms(
     Raises:
         StorageError: the disk refused. Slides finished before are whole; there is no slide list.
     """
-    slides = [folder / f"phantom-{index + 1:02d}.svs" for index in range(settings.slides)]
+    slides = phantom_paths(folder, settings)
     for index, slide in enumerate(slides):
         write_phantom(slide, settings, index)
         on_slide(slide)
-    write_text_aside(folder / "slides.csv", _slide_list(slides))
+    write_slide_list(folder, slides)
     return slides
 
 
