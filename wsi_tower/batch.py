@@ -38,6 +38,15 @@ _TOPIC = "wsi-tower-progress"
 _PROGRESS_SECONDS = 0.2
 
 
+# One thread a process: libraries that start one a core in each would fight. Dask's own choice also
+# gives freed memory back at once, which costs image work several times its computing time.
+_WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
+
+
 class Job(Protocol):
     """What the loop must know of a slide to be worked on."""
 
@@ -226,6 +235,7 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
                 "distributed.scheduler.allowed-failures": 0,
                 "distributed.scheduler.worker-saturation": 1.0,
                 "distributed.logging.distributed": "critical",
+                "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
             }
         ),
         LocalCluster(

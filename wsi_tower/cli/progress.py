@@ -50,8 +50,10 @@ def watched(slides: int, *, quiet: bool) -> Iterator[Watcher]:
 
 def line_of(row: SlideRow) -> str:
     """One slide's line: status, id, and what there is to say."""
-    said = row.message if row.message else f"{row.tiles:,} tiles"
-    return f"{row.status:<11} {row.slide_id}  {said}  ({row.seconds:.1f} s)"
+    said = row.message or (f"{row.tiles:,} tiles" if row.tiles else "")
+    return "  ".join(
+        filter(None, (f"{row.status:<11}", row.slide_id, said, f"({row.seconds:.1f} s)"))
+    )
 
 
 class _Lines:

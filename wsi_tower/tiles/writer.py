@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
 
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 1
+"""Level 3 is three times slower on stained tissue and saves one byte in a hundred."""
 _SUBSAMPLING = "420"
 _THUMBNAIL_PX = 1024
 TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
