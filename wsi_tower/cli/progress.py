@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.progress import Progress, TaskID
+
     from wsi_tower.batch import SlideRow
 
 __all__ = ["Watcher", "watched"]
@@ -74,10 +76,7 @@ class _Lines:
 class _Bars:
     """A bar for the run, and one for each slide that is being worked on."""
 
-    def __init__(self, progress: object, slides: int, *, quiet: bool) -> None:
-        from rich.progress import Progress, TaskID
-
-        assert isinstance(progress, Progress)
+    def __init__(self, progress: Progress, slides: int, *, quiet: bool) -> None:
         self._progress, self._quiet = progress, quiet
         self._run = progress.add_task("slides", total=slides)
         self._slides: dict[str, TaskID] = {}
@@ -87,8 +86,9 @@ class _Bars:
             self._progress.remove_task(self._slides.pop(row.slide_id))
         self._progress.advance(self._run)
         if not self._quiet:
+            style = _COLOURS.get(row.status, "red")
             self._progress.console.print(
-                click.style(line_of(row), fg=_COLOURS.get(row.status, "red")), markup=False
+                line_of(row), style=style, markup=False, highlight=False, soft_wrap=True
             )
 
     def beat(self, slide_id: str, done: int, total: int) -> None:
