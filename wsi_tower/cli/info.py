@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.options import Shared, shared_options
+from wsi_tower.cli.options import Shared, reader_option, shared_options
 
 if TYPE_CHECKING:
     from wsi_tower.slides import SlideInfo
@@ -23,13 +23,7 @@ Examples:
 @click.command("info", epilog=EPILOG, short_help="Show what slides and tile stores hold.")
 @click.argument("slides", nargs=-1, required=True, metavar="SLIDE|STORE…")
 @shared_options("json", "verbose")
-@click.option(
-    "--reader",
-    type=click.Choice(["auto", "openslide", "tiffslide", "flat"]),
-    default="auto",
-    show_default=True,
-    help="Who reads the slides.",
-)
+@reader_option
 def command(*, shared: Shared, slides: tuple[str, ...], reader: str) -> None:
     """Show size, levels, pixel size and its origin, vendor and objective of slides.
 

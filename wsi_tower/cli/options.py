@@ -17,7 +17,7 @@ from wsi_tower.errors import WsiTowerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Shared", "shared_options"]
+__all__ = ["Shared", "reader_option", "shared_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +64,15 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "json": click.option("--json", is_flag=True, help="Print one JSON document, nothing else."),
     "verbose": click.option("-v", "--verbose", count=True, help="Say more; tracebacks too."),
 }
+
+
+reader_option = click.option(
+    "--reader",
+    type=click.Choice(["auto", "openslide", "tiffslide", "flat"]),
+    default="auto",
+    show_default=True,
+    help="Who reads the slides.",
+)
 
 
 def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.options import Shared, shared_options
+from wsi_tower.cli.options import Shared, reader_option, shared_options
 
 if TYPE_CHECKING:
     from wsi_tower.batch import SlideRow
@@ -61,13 +61,7 @@ Exit code: 0 when no slide failed, 1 when some did (the others are done), 2 when
     help="Your own tissue: image mask or GeoJSON, or a folder of them by slide id.",
 )
 @click.option("--mask-um", type=float, default=8.0, show_default=True, help="Mask pixel, µm.")
-@click.option(
-    "--reader",
-    type=click.Choice(["auto", "openslide", "tiffslide", "flat"]),
-    default="auto",
-    show_default=True,
-    help="Who reads the slides.",
-)
+@reader_option
 @click.option("--scheduler", metavar="TCP", help="Address of a running Dask scheduler.")
 def command(*, shared: Shared, **values: Any) -> dict[str, Any]:
     """Cut slides into tiles with tissue masks and physical coordinates.
