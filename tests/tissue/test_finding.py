@@ -96,7 +96,8 @@ def test_real_pen_is_out_and_the_tissue_beside_it_in(
     tissue = drawn(stem, "tissue", rgb.shape[:2], factor)
     assert np.mean(~mask.tissue[pen]) >= 0.95
     assert np.mean(mask.tissue[tissue]) >= 0.90
-    assert np.mean(mask.pen[tissue]) < 0.01
+    # At most one pixel in a hundred, or three where the picture has but a few hundred.
+    assert mask.pen[tissue].sum() <= max(3, 0.01 * tissue.sum())
 
 
 @pytest.mark.real
