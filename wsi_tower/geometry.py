@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from wsi_tower.errors import ImpossiblePixelSizeError, SettingsError
 
 __all__ = [
+    "MAX_ANISOTROPY",
+    "MAX_MPP",
+    "MIN_MPP",
     "Level0Box",
     "Level0Point",
     "Level0Size",

@@ -108,8 +108,8 @@ class Workspace:
         # Spreadsheets put a byte order mark in front when they save the file.
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restkey="")
-            rows = list(reader)
-        if _ID not in (reader.fieldnames or ()) or any("" in row for row in rows):
+            names, rows = reader.fieldnames or (), list(reader)
+        if _ID not in names or any("" in row for row in rows):
             raise CorruptStoreError(
                 f"{path} is no table with a column {_ID} and as many values as columns in each "
                 f"row; mend it, or remove it and run with the slide list again"

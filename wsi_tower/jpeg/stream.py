@@ -128,7 +128,8 @@ def decode(stream: bytes, *, fast: bool = False) -> NDArray[np.uint8]:
 
     Args:
         stream: a complete stream.
-        fast: use the fast transform and chroma upsampling; off by a grey level here and there.
+        fast: use the fast transform and repeat chroma instead of smoothing it: brightness is off
+            by a grey level here and there, colours by more at edges.
 
     Raises:
         JpegError: the stream is damaged.

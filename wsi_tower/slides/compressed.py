@@ -16,14 +16,16 @@ import numpy as np
 
 from wsi_tower.errors import UnreadableSlideError
 from wsi_tower.jpeg import JpegColour, JpegError, complete, decode, read_head
+from wsi_tower.slides.tiff import refused_when_damaged
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wsi_tower.geometry import LevelBox, LevelSize
-    from wsi_tower.slides.port import Rgb, SlideInfo
+    from wsi_tower.slides.port import Rgb
     from wsi_tower.slides.tiff import TiffPage
 
 __all__ = ["CompressedLevel", "compressed_levels"]
@@ -84,7 +86,7 @@ class CompressedLevel:
             self._descriptor = os.open(self.path, os.O_RDONLY)
         offset, count = int(self.offsets[index]), int(self.byte_counts[index])
         end = os.fstat(self._descriptor).st_size
-        if offset + count > end:
+        if not 0 <= offset <= offset + count <= end:
             raise self._damaged(index, f"it ends at byte {offset + count} of a file of {end} bytes")
         stream = os.pread(self._descriptor, count, offset)
         try:
@@ -154,14 +156,12 @@ class CompressedLevel:
         )
 
 
-def compressed_levels(
-    path: Path, pages: list[TiffPage], info: SlideInfo
-) -> dict[int, CompressedLevel]:
-    """The levels whose JPEG tiles can be read directly: those that one page of that size holds."""
-    found = {}
-    for number, level in enumerate(info.levels):
-        page = next((page for page in pages if page.size == level.size and page.tile), None)
-        compressed = CompressedLevel.of_page(path, page) if page else None
-        if compressed is not None:
-            found[number] = compressed
-    return found
+def compressed_levels(path: Path, pages: Mapping[int, TiffPage]) -> dict[int, CompressedLevel]:
+    """The levels whose JPEG tiles can be read directly, of those that a page holds as it is.
+
+    Raises:
+        UnreadableSlideError: where a page says its tiles lie cannot be understood.
+    """
+    with refused_when_damaged(path.name):
+        found = {number: CompressedLevel.of_page(path, page) for number, page in pages.items()}
+    return {number: level for number, level in found.items() if level is not None}

@@ -35,6 +35,7 @@ _MAX_PIXELS = 100_000_000
 """Decoded whole, at 4 bytes a pixel by Pillow and 3 by us: what fits a worker's gigabyte."""
 _DAMAGE: tuple[type[Exception], ...] = (*TIFF_DAMAGE, RuntimeError, OSError, SyntaxError)
 """What Pillow raises on files that are damaged."""
+_UP_TO_8_BITS = frozenset({1, 2, 4, 8})
 _BAND_PX = 4_000_000
 """Pixels converted at a time, so that no third copy of the image is held."""
 
@@ -69,7 +70,8 @@ class FlatSlide(Slide):
 
     def _read_level(self, level: int, box: LevelBox) -> Rgb:
         del level
-        return self._pixels[box.y : box.y + box.height, box.x : box.x + box.width]
+        # A copy: what was read is the reader's own, the image is not.
+        return self._pixels[box.y : box.y + box.height, box.x : box.x + box.width].copy()
 
     @cached_property
     def _pixels(self) -> Rgb:
@@ -112,14 +114,18 @@ def _size(path: Path, pages: list[TiffPage]) -> Level0Size:
 
     Pillow would cut more bits off, or clip them, without a word.
     """
+    if pages and pages[0].bits not in _UP_TO_8_BITS:
+        raise _too_deep(path, f"{pages[0].bits} bits")
     with _opened(path) as image:
-        bits = pages[0].bits if pages else 16 if image.mode.startswith(("I", "F")) else 8
-        if bits not in (1, 2, 4, 8):
-            raise UnsupportedSlideError(
-                f"slide {path.name} has {bits} bits a channel (mode {image.mode}); convert it to "
-                f"8 bits first"
-            )
+        if image.mode.startswith(("I", "F")):
+            raise _too_deep(path, f"mode {image.mode}")
         return Level0Size(*image.size)
+
+
+def _too_deep(path: Path, depth: str) -> UnsupportedSlideError:
+    return UnsupportedSlideError(
+        f"slide {path.name} has more than 8 bits a channel ({depth}); convert it to 8 bits first"
+    )
 
 
 def _too_large(path: Path, size: object) -> UnsupportedSlideError:

@@ -31,6 +31,8 @@ __all__ = ["READERS", "ReaderInfo", "ReaderName", "open_slide"]
 ReaderName: TypeAlias = Literal["auto", "openslide", "tiffslide", "flat"]
 """What ``--reader`` takes."""
 
+# None, LZW, JPEG, deflate (two numbers), PackBits, Zstandard.
+_OPENSLIDE_COMPRESSIONS = frozenset({1, 5, 7, 8, 32946, 32773, 50000})
 FLAT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 
 
@@ -130,7 +132,14 @@ def _chosen(path: Path, pages: list[TiffPage]) -> ReaderName:
     # OpenSlide takes an OME-TIFF for a generic one: it sees neither SubIFD levels nor pixel size.
     if pages and is_ome(pages[0].description):
         return "tiffslide" if pages[0].tile else "flat"
-    if openslide.OpenSlide.detect_format(path) is not None:
+    vendor = openslide.OpenSlide.detect_format(path)
+    # OpenSlide recognises any tiled TIFF, also those whose compression it then refuses.
+    is_left_over = (
+        vendor == "generic-tiff"
+        and bool(pages)
+        and pages[0].compression not in _OPENSLIDE_COMPRESSIONS
+    )
+    if vendor is not None and not is_left_over:
         return "openslide"
     if pages:
         return "tiffslide" if pages[0].tile else "flat"

@@ -14,6 +14,7 @@ from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
 from wsi_tower.slides.pixel_size import chosen_pixel_size, pixel_size_of_page
 from wsi_tower.slides.pixels import on_white
 from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_of
+from wsi_tower.slides.tiff import pages_of_levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ class OpenSlideSlide(Slide):
         """Open ``path``; ``pages`` are its TIFF pages, none where it is no TIFF file."""
         try:
             self._handle = openslide.OpenSlide(path)
-            properties = dict(self._handle.properties)
+            properties = self._handle.properties
         except openslide.OpenSlideError as error:
             raise _unreadable(path, error) from error
         vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
@@ -55,7 +56,9 @@ class OpenSlideSlide(Slide):
             )
         )
         plain = pages if vendor in _PLAIN_TIFF_VENDORS else []
-        self._compressed = compressed_levels(path, plain, self.info)
+        sizes = [level.size for level in self.info.levels]
+        self._compressed = compressed_levels(path, pages_of_levels(plain, sizes))
+        self._is_closed = False
 
     def compressed_level(self, level: int) -> CompressedLevel | None:
         """The file's own JPEG tiles of a level, or None."""
@@ -65,7 +68,10 @@ class OpenSlideSlide(Slide):
         """Give back the file."""
         for level in self._compressed.values():
             level.close()
-        self._handle.close()
+        # OpenSlide itself refuses to close a slide twice.
+        if not self._is_closed:
+            self._handle.close()
+        self._is_closed = True
 
     def _read_level(self, level: int, box: LevelBox) -> Rgb:
         if level in self._compressed:

@@ -297,7 +297,8 @@ def level_of(size: LevelSize, size_l0: Level0Size) -> Level:
     """
     # Readers refuse sizes below 1 and levels finer than the first by name; here they pass.
     ratio_x, ratio_y = size_l0.width / max(size.width, 1), size_l0.height / max(size.height, 1)
-    whole = max(1, round((ratio_x + ratio_y) / 2))
+    # The longer side tells best: on few pixels, the odd one dropped is a large part.
+    whole = max(1, round(ratio_x if size_l0.width > size_l0.height else ratio_y))
     explained = all(
         small in (large // whole, -(-large // whole))
         for small, large in ((size.width, size_l0.width), (size.height, size_l0.height))

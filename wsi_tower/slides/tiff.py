@@ -19,7 +19,7 @@ from wsi_tower.geometry import LevelSize
 from wsi_tower.slides.port import MAX_SIDE_PX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,6 +31,7 @@ __all__ = [
     "TiffPage",
     "is_tiff",
     "pages_of",
+    "pages_of_levels",
     "read_tiff_pages",
     "refused_when_damaged",
 ]
@@ -53,7 +54,11 @@ TIFF_DAMAGE: tuple[type[Exception], ...] = (
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = 7
 _JPEG_FAMILY = frozenset({6, 7, 34712, 33004, 33005})
-"""Compressions whose decoders turn YCbCr into RGB; Aperio's 33003 is YCbCr that stays."""
+"""Compressions whose decoders turn YCbCr into RGB."""
+_APERIO_YCBCR = 33003
+"""JPEG 2000 of YCbCr, whatever the photometric tag says; only OpenSlide turns it into RGB."""
+_YCBCR = 6
+_CHANNELS = frozenset({1, 3, 4})
 _PLAIN = frozenset({1, 2})
 """Photometric values (TIFF 6.0, section 8): black is zero, RGB."""
 _PHOTOMETRIC_COLOUR: dict[int, JpegColour] = {2: "rgb", 6: "ycbcr"}
@@ -80,9 +85,11 @@ class TiffPage:
     """Decoded bytes of its largest tile or strip."""
     bits: int
     """Bits of its deepest channel."""
+    compression: int
+    """How its segments are compressed, as the Compression tag says."""
     has_plain_colour: bool
-    """Whether decoding its segments gives grey or RGB of 8 bits: no palette, CMYK, inverted grey or
-    YCbCr that the decoder leaves as it is."""
+    """Whether decoding its segments gives grey, RGB or RGBA of 8 bits: no palette, CMYK, inverted
+    grey or YCbCr that the decoder leaves as it is, nor more channels."""
     jpeg_colour: JpegColour | None
     """What components of its JPEG segments mean; None where it holds anything else."""
     jpeg_tables: bytes
@@ -125,6 +132,15 @@ def pages_of(file: tifffile.TiffFile, name: str) -> list[TiffPage]:
     return pages
 
 
+def pages_of_levels(pages: list[TiffPage], sizes: Iterable[LevelSize]) -> dict[int, TiffPage]:
+    """The tiled page that holds each level, by the level's number: the first of its size."""
+    tiled: dict[LevelSize, TiffPage] = {}
+    for page in pages:
+        if page.tile:
+            tiled.setdefault(page.size, page)
+    return {number: tiled[size] for number, size in enumerate(sizes) if size in tiled}
+
+
 @contextmanager
 def refused_when_damaged(name: str) -> Iterator[None]:
     """Turn what tifffile raises on damaged files into `UnreadableSlideError`."""
@@ -137,11 +153,16 @@ def refused_when_damaged(name: str) -> Iterator[None]:
 
 
 def _all_pages(file: tifffile.TiffFile) -> Iterator[tuple[Any, bool]]:
+    seen: set[int] = set()
     for number in range(_MAX_PAGES):
         try:
             page = file.pages[number]
         except IndexError:
             return
+        if page.offset in seen:
+            # tifffile would follow the circle for ever.
+            raise tifffile.TiffFileError(f"page {number} leads back to an earlier one")
+        seen.add(page.offset)
         yield page, False
         if page.subifds:
             for reduced in page.pages or ():
@@ -149,19 +170,25 @@ def _all_pages(file: tifffile.TiffFile) -> Iterator[tuple[Any, bool]]:
 
 
 def _described(page: Any, is_reduced: bool) -> TiffPage:
-    tile = LevelSize(page.tilewidth, page.tilelength) if page.is_tiled else None
-    side = (tile.width, tile.height) if tile else (page.imagewidth, page.rowsperstrip)
-    height = min(side[1], page.imagelength) if tile is None else side[1]
+    # A damaged tag may hold many values; as an int it fails here, as a tuple it would multiply.
+    size = LevelSize(int(page.imagewidth), int(page.imagelength))
+    tile = LevelSize(int(page.tilewidth), int(page.tilelength)) if page.is_tiled else None
+    segment = tile or LevelSize(size.width, min(int(page.rowsperstrip), size.height))
+    channels = int(page.samplesperpixel)
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     photometric, is_jpeg = int(page.photometric), page.compression in _JPEG_FAMILY
-    is_colour_jpeg = page.compression == _JPEG and page.samplesperpixel == 3 and bits == 8
+    is_colour_jpeg = page.compression == _JPEG and channels == 3 and bits == 8
     colour = _PHOTOMETRIC_COLOUR.get(photometric) if is_colour_jpeg else None
     return TiffPage(
-        size=LevelSize(page.imagewidth, page.imagelength),
+        size=size,
         tile=tile,
-        segment_bytes=side[0] * height * page.samplesperpixel * max(1, bits // 8),
+        segment_bytes=segment.width * segment.height * channels * max(1, bits // 8),
         bits=bits,
-        has_plain_colour=bits == 8 and (photometric in _PLAIN or (photometric == 6 and is_jpeg)),
+        compression=int(page.compression),
+        has_plain_colour=bits == 8
+        and channels in _CHANNELS
+        and page.compression != _APERIO_YCBCR
+        and (photometric in _PLAIN or (photometric == _YCBCR and is_jpeg)),
         jpeg_colour=colour if page.planarconfig == 1 else None,
         jpeg_tables=page.jpegtables or b"",
         description=page.description,

@@ -17,6 +17,7 @@ from wsi_tower.errors import (
     WsiTowerError,
 )
 from wsi_tower.geometry import Level0Size, LevelSize, Mpp
+from wsi_tower.slides.claims import refuse_false_claims
 from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
 from wsi_tower.slides.pixel_size import (
     chosen_pixel_size,
@@ -28,11 +29,11 @@ from wsi_tower.slides.pixel_size import (
 from wsi_tower.slides.pixels import as_rgb
 from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_of
 from wsi_tower.slides.sources import is_url, name_of
-from wsi_tower.slides.tiff import TIFF_DAMAGE, TiffPage, pages_of
+from wsi_tower.slides.tiff import TIFF_DAMAGE, TiffPage, pages_of, pages_of_levels
 from wsi_tower.slides.unscanned import unscanned_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wsi_tower.geometry import LevelBox
 
@@ -52,11 +53,13 @@ class TiffSlideSlide(Slide):
                 pages = pages_of(self._handle.ts_tifffile, name)
                 _refuse_other_colours(pages[0], name)
                 super().__init__(_info(self._handle, pages, source, mpp_um))
+                self._pages = pages_of_levels(pages, [level.size for level in self.info.levels])
+                _refuse_missing_tiles(self._pages.values(), name)
+                self._unscanned = unscanned_levels(self._pages)
+                # Remote tiles have no file descriptor to read from.
+                local = {} if is_url(source) else self._pages
+                self._compressed = compressed_levels(Path(source), local)
             on_failure.pop_all()
-        # Remote tiles have no file descriptor to read from.
-        local = [] if is_url(source) else pages
-        self._compressed = compressed_levels(Path(source), local, self.info)
-        self._unscanned = unscanned_levels(pages, self.info)
 
     def compressed_level(self, level: int) -> CompressedLevel | None:
         """The file's own JPEG tiles of a level, or None."""
@@ -74,6 +77,8 @@ class TiffSlideSlide(Slide):
         downsample = self._handle.level_downsamples[level]
         corner = (_source_of(box.x, downsample), _source_of(box.y, downsample))
         with _read_errors(self._name):
+            if level in self._pages:
+                refuse_false_claims(self._pages[level], box, self._name)
             pixels = self._handle.read_region(
                 corner, level, (box.width, box.height), as_array=True, padding=False
             )
@@ -126,9 +131,22 @@ def _refuse_other_colours(page: TiffPage, name: str) -> None:
     if not page.has_plain_colour:
         raise UnsupportedSlideError(
             f"slide {name} stores colours that TiffSlide leaves as they are (a palette, CMYK, "
-            f"YCbCr, inverted grey, or {page.bits} bits a channel); try --reader openslide, or "
+            f"YCbCr, inverted grey, more channels or not 8 bits each); try --reader openslide, or "
             f"convert it to RGB of 8 bits"
         )
+
+
+def _refuse_missing_tiles(pages: Iterable[TiffPage], name: str) -> None:
+    """Refuse pages that do not say of every tile where it lies: tifffile would fill in black."""
+    for page in pages:
+        if page.tile is None:
+            continue
+        tiles = -(-page.size.width // page.tile.width) * -(-page.size.height // page.tile.height)
+        offsets, byte_counts = page.segments()
+        if min(len(offsets), len(byte_counts)) < tiles:
+            raise _unreadable(
+                name, f"it places {min(len(offsets), len(byte_counts))} of {tiles} tiles"
+            )
 
 
 def _info(handle: Any, pages: list[TiffPage], source: str, mpp_um: float | None) -> SlideInfo:

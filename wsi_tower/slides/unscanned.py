@@ -14,10 +14,12 @@ import numpy as np
 from wsi_tower.slides.port import BACKGROUND
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from wsi_tower.geometry import LevelBox, LevelSize
-    from wsi_tower.slides.port import Rgb, SlideInfo
+    from wsi_tower.slides.port import Rgb
     from wsi_tower.slides.tiff import TiffPage
 
 __all__ = ["UnscannedTiles", "unscanned_levels"]
@@ -39,20 +41,20 @@ class UnscannedTiles:
         region[self.missing[np.ix_(rows, columns)]] = BACKGROUND
 
 
-def unscanned_levels(pages: list[TiffPage], info: SlideInfo) -> dict[int, UnscannedTiles]:
-    """The levels that leave tiles out."""
+def unscanned_levels(pages: Mapping[int, TiffPage]) -> dict[int, UnscannedTiles]:
+    """The levels that leave tiles out, of those that a page holds as it is."""
     found = {}
-    for number, level in enumerate(info.levels):
-        page = next((page for page in pages if page.size == level.size and page.tile), None)
-        missing = _missing(page) if page else None
-        if page and page.tile and missing is not None and missing.any():
+    for number, page in pages.items():
+        missing = _missing(page)
+        if page.tile and missing is not None and missing.any():
             found[number] = UnscannedTiles(page.tile, missing)
     return found
 
 
 def _missing(page: TiffPage) -> NDArray[np.bool_] | None:
     """Rows × columns of tiles without bytes; None where the counts are not one a tile."""
-    assert page.tile is not None
+    if page.tile is None:
+        return None
     rows = -(-page.size.height // page.tile.height)
     columns = -(-page.size.width // page.tile.width)
     _, byte_counts = page.segments()

@@ -10,8 +10,7 @@ from numcodecs.zstd import Zstd
 
 from wsi_tower.errors import CorruptStoreError, SettingsError
 from wsi_tower.jpeg import JpegError
-from wsi_tower.slides import Rgb, open_slide
-from wsi_tower.slides.fingerprint import fingerprint
+from wsi_tower.slides import Rgb, fingerprint, open_slide
 from wsi_tower.tiles.reading import read_tile
 
 if TYPE_CHECKING:

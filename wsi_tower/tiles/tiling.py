@@ -18,8 +18,7 @@ from wsi_tower.errors import (
     StoreBusyError,
 )
 from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain
-from wsi_tower.slides import is_url, open_slide
-from wsi_tower.slides.fingerprint import fingerprint
+from wsi_tower.slides import fingerprint, is_url, open_slide
 from wsi_tower.tiles.choosing import chosen_columns
 from wsi_tower.tiles.native import chosen_pixel_mode, tile_side_px
 from wsi_tower.tiles.plan import plan_tiles
