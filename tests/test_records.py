@@ -148,13 +148,13 @@ def test_a_failed_write_leaves_the_old_file(
 
 
 def make(path: Path, text: str) -> None:
-    with folder_aside(path) as aside:
+    with folder_aside(path, alone=True) as aside:
         (aside / "file").write_text(text)
 
 
 def test_a_folder_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "stores" / "a.zarr"
-    with folder_aside(path) as aside:
+    with folder_aside(path, alone=True) as aside:
         (aside / "file").write_text("new")
         assert not path.exists()
         assert aside.parent == path.parent
@@ -175,7 +175,7 @@ def test_whatever_ends_the_block_the_old_folder_stays(
         (aside / "file").write_text("half")
         raise error
 
-    with pytest.raises(error), folder_aside(path) as aside:
+    with pytest.raises(error), folder_aside(path, alone=True) as aside:
         stop(aside)
     assert (path / "file").read_text() == "old"
     assert [child.name for child in tmp_path.iterdir()] == ["a.zarr"]
@@ -184,7 +184,7 @@ def test_whatever_ends_the_block_the_old_folder_stays(
 def killed_while_writing(path: Path) -> None:
     code = (
         "import os, pathlib\nfrom wsi_tower.records import folder_aside\n"
-        f"with folder_aside(pathlib.Path({str(path)!r})) as aside:\n"
+        f"with folder_aside(pathlib.Path({str(path)!r}), alone=True) as aside:\n"
         "    (aside / 'file').write_text('half')\n    os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -202,7 +202,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("others", [("b-a.zarr", "a.zarr"), ("[a].zarr", "a.zarr")])
 def test_another_folder_s_aside_is_left_alone(tmp_path: Path, others: tuple[str, str]) -> None:
     one, other = (tmp_path / name for name in others)
-    with folder_aside(one) as aside:
+    with folder_aside(one, alone=True) as aside:
         (aside / "file").write_text("one")
         make(other, "other")
     assert (one / "file").read_text() == "one"
@@ -218,21 +218,21 @@ def test_names_near_the_file_system_s_limit_are_written(tmp_path: Path) -> None:
 # Locks
 
 
-def in_other_process(path: Path) -> bool:
+def in_other_process(path: Path) -> str:
     code = (
         "import pathlib\nfrom wsi_tower.records import held_lock\n"
         f"with held_lock(pathlib.Path({str(path)!r}), wait=False) as taken:\n    print(taken)"
     )
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_a_lock_is_held_against_other_processes(tmp_path: Path) -> None:
     path = tmp_path / ".locks" / "a.lock"
     with held_lock(path, wait=False) as taken:
-        assert taken
-        assert not in_other_process(path)
-    assert in_other_process(path)
+        assert taken == "held"
+        assert in_other_process(path) == "busy"
+    assert in_other_process(path) == "held"
 
 
 def test_a_killed_process_gives_its_lock_back(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_killed_process_gives_its_lock_back(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=False)
     with held_lock(path, wait=False) as taken:
-        assert taken
+        assert taken == "held"
 
 
 # The disk's refusals

@@ -36,6 +36,7 @@ written by another process and is tried again, so no finished run shows it."""
 
 _TOPIC = "wsi-tower-progress"
 _PROGRESS_SECONDS = 0.2
+_WORKERS_SECONDS = 60
 
 
 # One thread a process: libraries that start one a core in each would fight. Dask's own choice also
@@ -225,7 +226,7 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
                 f"`dask scheduler`, or leave --scheduler out to work on this machine"
             ) from error
         with client:
-            _check_versions(client)
+            _check_workers(client, settings.scheduler)
             yield client
         return
     # A slide that kills its worker is not tried again, and no other slide waits in that worker.
@@ -239,25 +240,36 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
             }
         ),
         LocalCluster(
-            n_workers=processes, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=processes,
+            threads_per_worker=1,
+            dashboard_address=":0",  # any free port, so that runs side by side do not clash
+            memory_limit=0,
+            security=True,  # other users of a shared node must not be able to send it work
         ) as cluster,
         Client(cluster) as client,
     ):
         yield client
 
 
-def _check_versions(client: Client) -> None:
-    """Refuse a cluster whose workers lack wsi-tower or run another version of it."""
+def _check_workers(client: Client, address: str) -> None:
+    """Refuse a cluster without workers, or whose workers lack this version of wsi-tower."""
+    try:
+        client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
+    except TimeoutError as error:
+        raise SettingsError(
+            f"the Dask scheduler at {address} has had no worker for {_WORKERS_SECONDS} s; start "
+            f"some with `dask worker {address}`"
+        ) from error
     try:
         found: dict[str, str] = client.run(_version)
     except ImportError as error:
         raise SettingsError(
             f"a worker of the Dask cluster cannot import wsi-tower ({error}); install it there"
         ) from error
-    for address, version in found.items():
+    for worker, version in found.items():
         if version != __version__:
             raise SettingsError(
-                f"Dask worker {address} runs wsi-tower {version}, this is {__version__}; install "
+                f"Dask worker {worker} runs wsi-tower {version}, this is {__version__}; install "
                 f"one version everywhere"
             )
 

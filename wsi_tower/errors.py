@@ -211,6 +211,7 @@ _STORAGE_REMEDIES = {
     errno.EACCES: "no permission to write there; change it, or choose another workspace with -w",
     errno.EPERM: "no permission to write there; change it, or choose another workspace with -w",
     errno.EROFS: "the file system is read-only; choose another workspace with -w",
+    errno.ENOENT: "no folder can be made there; choose another workspace with -w",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another workspace with -w",
     errno.EEXIST: "a file stands where a folder is needed; choose another workspace with -w",
 }

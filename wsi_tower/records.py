@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 import sys
+import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 from wsi_tower import __version__
 from wsi_tower.errors import CorruptStoreError, storage_errors
@@ -31,18 +32,24 @@ if TYPE_CHECKING:
 __all__ = [
     "Header",
     "Json",
+    "LockState",
     "bytes_digest",
     "digest",
     "folder_aside",
     "held_lock",
     "plain",
+    "remove_folder",
     "write_bytes_aside",
     "write_text_aside",
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+LockState: TypeAlias = Literal["held", "busy", "no locks here"]
+"""``busy``: another process holds it."""
+
 _DIGEST_BYTES = 16
+_DAY_SECONDS = 86_400
 _PARTIAL = ".partial-"
 _PACKAGES_THAT_SHAPE_PIXELS = ("numpy", "opencv-python-headless", "simplejpeg", "zarr")
 
@@ -172,20 +179,25 @@ def write_bytes_aside(path: Path, content: bytes | bytearray | memoryview) -> No
 
 
 @contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
+def folder_aside(path: Path, *, alone: bool) -> Iterator[Path]:
     """A fresh folder beside ``path`` that takes its place when the block succeeds.
 
     Whatever ends the block early, ``path`` is as it was. Asides that a killed process left behind
-    are removed first. Hold `held_lock` for ``path`` while writing, so that an aside is never a
-    living process's.
+    are removed first.
+
+    Args:
+        path: the folder to make or replace.
+        alone: whether the caller holds `held_lock` for ``path``, so that every aside there is a
+            dead process's. Else only those that nobody touched for a day are removed.
 
     Raises:
         StorageError: the disk refused.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f"{_aside_prefix(path)}*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        for aside in path.parent.glob(f"{_aside_prefix(path)}*"):
+            if alone or _untouched_for_a_day(aside):
+                shutil.rmtree(aside, ignore_errors=True)
         aside = _fresh_aside(path)
         aside.mkdir()
         try:
@@ -205,23 +217,44 @@ def _aside_prefix(path: Path) -> str:
     return f"{_PARTIAL}{bytes_digest([os.fsencode(path.name)])[:12]}-"
 
 
+def _untouched_for_a_day(aside: Path) -> bool:
+    try:
+        newest = max(one.stat().st_mtime for one in (aside, *aside.rglob("*")))
+    except OSError:  # its owner is at work in it
+        return False
+    return time.time() - newest > _DAY_SECONDS
+
+
 def _put_in_place(aside: Path, path: Path) -> None:
     # A kill between the two renames leaves the store absent, never mixed; a rerun makes it again.
-    if path.exists():
-        outdated = _fresh_aside(path)
+    outdated = _fresh_aside(path)
+    with suppress(FileNotFoundError):
         path.rename(outdated)
-        aside.rename(path)
+    aside.rename(path)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that it is whole or absent: renamed aside first. Nothing where none is.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    outdated = _fresh_aside(path)
+    with storage_errors(path):
+        try:
+            path.rename(outdated)
+        except FileNotFoundError:
+            return
         shutil.rmtree(outdated, ignore_errors=True)
-    else:
-        aside.rename(path)
 
 
 @contextmanager
-def held_lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold an advisory lock file; the value says whether it was taken.
+def held_lock(path: Path, *, wait: bool) -> Iterator[LockState]:
+    """Hold an advisory lock file for the time of the block; the value says how that went.
 
     The kernel releases it when the process ends, however it ends. Where the file system has no
-    locks, the value is true: renames alone then keep artefacts whole, at the price of double work.
+    locks, renames alone keep artefacts whole, at the price of double work.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,11 +265,11 @@ def held_lock(path: Path, *, wait: bool) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
+def _lock(descriptor: int, *, wait: bool) -> LockState:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
-        return False
+        return "busy"
     except OSError:
-        return True
-    return True
+        return "no locks here"
+    return "held"

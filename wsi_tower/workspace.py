@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["MARKER_NAME", "Workspace"]
+__all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
+WORKSPACE_FOLDERS = frozenset({"tiles", "reports", ".locks"})
+"""What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
 

@@ -123,6 +123,13 @@ def test_demo_takes_the_users_slides(slides: Path, tmp_path: Path) -> None:
     assert (tmp_path / "w" / "tiles" / "phantom-01.zarr").is_dir()
 
 
+def test_demo_shows_what_there_is_although_a_slide_failed(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.svs").touch()
+    result = run("demo", slides, tmp_path / "bad.svs", "-w", tmp_path / "w", "-j", 1)
+    assert result.exit_code == 1
+    assert "phantom-01.jpg" in result.stdout.partition("Open these:")[2]
+
+
 def test_the_shipped_pipeline_is_made_of_real_commands() -> None:
     for stage in read_pipeline(shipped_pipeline("demo.yaml")):
         verb, *arguments = stage.filled(slides=["a.svs"], workspace="w", workers="1")

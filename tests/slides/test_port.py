@@ -14,7 +14,7 @@ from tests.slides.conformance import area_means
 from wsi_tower.errors import SettingsError, UnreadableSlideError, UnsupportedSlideError
 from wsi_tower.geometry import Level0Point, Level0Size, LevelBox, LevelSize
 from wsi_tower.slides import Rgb, Slide, SlideInfo, port, resampled
-from wsi_tower.slides.port import level_of
+from wsi_tower.slides.info import level_of
 
 
 class ArraySlide(Slide):

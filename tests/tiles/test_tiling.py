@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from wsi_tower.errors import (
     OtherSettingsError,
     StoreBusyError,
 )
-from wsi_tower.records import held_lock
+from wsi_tower.records import folder_aside, held_lock
+from wsi_tower.slides import shown_source
 from wsi_tower.tiles import TileStore, tile_slide
 from wsi_tower.workspace import Workspace
 
@@ -102,7 +105,9 @@ def test_an_empty_slide_says_the_numbers(phantom: Path, workspace: Workspace) ->
 
 def test_a_missing_mask_is_named(phantom: Path, workspace: Workspace) -> None:
     job = job_for(phantom, workspace)
-    with pytest.raises(MaskError, match=r"nowhere\.png of slide phantom\.svs cannot be read"):
+    with pytest.raises(
+        MaskError, match=r"phantom\.svs has no tissue mask nowhere\.png .*\.geojson"
+    ):
         tile_slide(replace(job, entry=replace(job.entry, tissue_mask="nowhere.png")))
 
 
@@ -138,8 +143,8 @@ def test_an_outline_brought_back_gives_the_same_tissue(
 def test_a_store_that_is_being_written_is_busy(phantom: Path, workspace: Workspace) -> None:
     path = workspace.tile_store("phantom")
     job = job_for(phantom, workspace)
-    with held_lock(workspace.lock(path), wait=False) as taken:
-        assert taken
+    with held_lock(workspace.lock(path), wait=False) as state:
+        assert state == "held"
         with pytest.raises(StoreBusyError, match="another process is writing"):
             tile_slide(job, wait=False)
 
@@ -181,3 +186,50 @@ def test_kill_at_any_moment_then_rerun_gives_the_same_digest(
     assert digest_of(workspace) == expected
     left = {path.name for path in workspace.tiles.iterdir()}
     assert left == {"phantom.zarr"}, "what killed processes left is cleared"
+
+
+def test_overwrite_makes_it_again_also_with_the_same_settings(
+    phantom: Path, workspace: Workspace
+) -> None:
+    job = job_for(phantom, workspace)
+    tile_slide(job)
+    shard = workspace.tile_store("phantom") / "tiles" / "pixels" / "c.0.0.0.0"
+    shard.write_bytes(b"damaged")
+    assert tile_slide(job).status == "skipped"
+    assert tile_slide(replace(job, overwrite=True)).status == "done"
+    digest_of(workspace)
+
+
+def test_overwriting_with_nothing_left_leaves_no_old_tiles(
+    phantom: Path, workspace: Workspace
+) -> None:
+    tile_slide(job_for(phantom, workspace))
+    job = replace(job_for(phantom, workspace, min_optical_density=5.0), overwrite=True)
+    with pytest.raises(EmptySlideError):
+        tile_slide(job)
+    assert not workspace.tile_store("phantom").exists()
+
+
+def test_without_locks_two_processes_still_end_well(
+    phantom: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "no locks on this file system")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    job = job_for(phantom, workspace)
+    with folder_aside(workspace.tile_store("phantom"), alone=False) as aside:
+        (aside / "half-written").touch()
+        assert tile_slide(job).status == "done"
+        assert (aside / "half-written").exists(), "a living process's aside is left alone"
+        shutil.rmtree(aside)
+        shutil.copytree(workspace.tile_store("phantom"), aside)
+    digest_of(workspace)
+
+
+def test_secrets_of_signed_urls_stay_out_of_stores() -> None:
+    assert (
+        shown_source("https://user:pass@host/a/b.svs?X-Amz-Signature=SECRET#x")
+        == "https://host/a/b.svs"
+    )
+    assert shown_source("slides/a.svs") == "slides/a.svs"

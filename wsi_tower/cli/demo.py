@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from wsi_tower.cli.options import Shared, shared_options
+from wsi_tower.cli.options import SOME_FAILED, Shared, shared_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,8 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
 
     path = Path(pipeline) if pipeline else shipped_pipeline("demo.yaml")
     phantoms = str(shared.workspace / "phantom-slides")
-    looked_at: list[str] = []
+    worst = 0
+    before = _reports(shared.workspace)
     for stage in read_pipeline(path):
         if stage.only_without_slides and slides:
             continue
@@ -47,28 +48,27 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
             workers=str(shared.workers),
         )
         click.secho("$ wsi-tower " + " ".join(arguments), bold=True)
-        looked_at += _run(arguments)
+        code = _run(arguments)
+        worst = max(worst, code)
+        if code > SOME_FAILED:
+            break
     click.echo("\nOpen these:")
-    for picture in looked_at:
-        click.echo(f"  {picture}")
+    for report in sorted(_reports(shared.workspace) - before):
+        click.echo(f"  {(report / 'index.html').absolute()}")
+        for picture in sorted((report / "pictures").glob("*")):
+            click.echo(f"  {picture.absolute()}")
+    if worst:
+        raise click.exceptions.Exit(worst)
 
 
-def _run(arguments: list[str]) -> list[str]:
-    """Run one stage in this process; what it made to look at."""
+def _run(arguments: list[str]) -> int:
+    """Run one stage in this process; its exit code."""
     from wsi_tower.cli.main import cli
 
     result = cli.main(arguments, prog_name="wsi-tower", standalone_mode=False)
-    if isinstance(result, int) and result != 0:
-        raise click.exceptions.Exit(result)
-    return _pictures(result) if isinstance(result, dict) else []
+    return result if isinstance(result, int) else 0
 
 
-def _pictures(summary: dict[str, Any]) -> list[str]:
-    from pathlib import Path
-
-    page = Path(summary["report"]).absolute()
-    return [str(page), *(str(path) for path in _sorted_pictures(page.parent / "pictures"))]
-
-
-def _sorted_pictures(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+def _reports(workspace: Path) -> set[Path]:
+    """Folders of the reports that a workspace holds."""
+    return {page.parent for page in (workspace / "reports").glob("*/index.html")}

@@ -17,13 +17,17 @@ from wsi_tower.errors import WsiTowerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Shared", "reader_option", "shared_options"]
+__all__ = ["SOME_FAILED", "Shared", "reader_option", "shared_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SOME_FAILED = 1
+"""Exit code when some slides failed; the others are done."""
 USAGE_ERROR = 2
-"""Exit code when nothing was begun; 1 means that some slides failed."""
+"""Exit code when nothing was begun."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,13 @@ def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]
             except WsiTowerError as error:
                 _tell(error, shared)
                 raise click.exceptions.Exit(USAGE_ERROR) from error
+            except KeyboardInterrupt as error:
+                click.echo(
+                    "interrupted; what was finished is kept, and the same command goes on from "
+                    "there",
+                    err=True,
+                )
+                raise click.exceptions.Exit(INTERRUPTED) from error
 
         command: Any = run
         for name in reversed(names):
@@ -102,7 +113,7 @@ def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]
 def _tell(error: WsiTowerError, shared: Shared) -> None:
     if shared.json:
         told = {"error": {"reason": error.reason, "message": str(error)}}
-        click.echo(json_module.dumps(told, indent=2))
+        click.echo(json_module.dumps(told, indent=2, ensure_ascii=False))
     if shared.verbose:
         traceback.print_exc(file=sys.stderr)
     click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)

@@ -53,6 +53,7 @@ def watched(slides: int, *, quiet: bool) -> Iterator[Watcher]:
 def line_of(row: SlideRow) -> str:
     """One slide's line: status, id, and what there is to say."""
     said = row.message or (f"{row.tiles:,} tiles" if row.tiles else "")
+    said += f"; note: {row.details['warning']}" if "warning" in row.details else ""
     return "  ".join(
         filter(None, (f"{row.status:<11}", row.slide_id, said, f"({row.seconds:.1f} s)"))
     )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.options import Shared, reader_option, shared_options
+from wsi_tower.cli.options import SOME_FAILED, Shared, reader_option, shared_options
 
 if TYPE_CHECKING:
     from wsi_tower.batch import SlideRow
+
+_STATUSES = ("done", "skipped", "empty", "failed", "unsupported")
 
 EPILOG = """\b
 Examples:
@@ -36,10 +38,12 @@ Exit code: 0 when no slide failed, 1 when some did (the others are done), 2 when
 @click.option(
     "--min-tissue", type=float, default=0.25, show_default=True, help="Least tissue fraction."
 )
-@click.option("--max-pen", type=float, default=1.0, help="Largest pen fraction.")
-@click.option("--min-od", type=float, default=0.0, help="Least mean optical density.")
+@click.option("--max-pen", type=float, default=1.0, help="Largest pen fraction; 1 is off.")
+@click.option("--min-od", type=float, default=0.0, help="Least mean optical density; 0 is off.")
 @click.option("--focus", is_flag=True, help="Measure focus of every tile (at 2 µm/px).")
-@click.option("--min-focus", type=float, default=0.0, help="Least focus; needs --focus.")
+@click.option(
+    "--min-focus", type=float, default=0.0, help="Least focus; 0 is off, else needs --focus."
+)
 @click.option(
     "--pixels",
     type=click.Choice(["auto", "native", "jpeg", "lossless", "none"]),
@@ -63,7 +67,7 @@ Exit code: 0 when no slide failed, 1 when some did (the others are done), 2 when
 @click.option("--mask-um", type=float, default=8.0, show_default=True, help="Mask pixel, µm.")
 @reader_option
 @click.option("--scheduler", metavar="TCP", help="Address of a running Dask scheduler.")
-def command(*, shared: Shared, **values: Any) -> dict[str, Any]:
+def command(*, shared: Shared, **values: Any) -> None:
     """Cut slides into tiles with tissue masks and physical coordinates.
 
     Writes one Zarr store a slide into the workspace, and a report to look at. A slide that cannot
@@ -79,8 +83,7 @@ def command(*, shared: Shared, **values: Any) -> dict[str, Any]:
     else:
         _print(summary.rows, summary.page, shared)
     if any(row.is_failure for row in summary.rows):
-        raise click.exceptions.Exit(1)
-    return summary.to_json()
+        raise click.exceptions.Exit(SOME_FAILED)
 
 
 def _print(rows: tuple[SlideRow, ...], page: Any, shared: Shared) -> None:
@@ -90,10 +93,11 @@ def _print(rows: tuple[SlideRow, ...], page: Any, shared: Shared) -> None:
         for row in rows:
             if row.traceback:
                 click.echo(row.traceback, err=True)
-    counts = Counter(row.status for row in rows)
-    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    counts: Counter[str] = Counter(row.status for row in rows)
+    told = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
     tiles = sum(row.tiles for row in rows)
-    click.echo(f"{len(rows)} slides: {told}; {tiles:,} tiles in {shared.workspace}")
+    slides = "1 slide" if len(rows) == 1 else f"{len(rows)} slides"
+    click.echo(f"{slides}: {told}; {tiles:,} tiles in {shared.workspace}")
     for row in rows:
         if row.is_failure:
             click.echo(f"  {row.slide_id}: {row.message}")

@@ -13,16 +13,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from shapely import MultiPolygon
 
 from wsi_tower.batch import BatchSettings, Outcome, Progress, SlideRow, run_batch
 from wsi_tower.cli.progress import watched
-from wsi_tower.errors import EmptySlideError, SettingsError
+from wsi_tower.errors import EmptySlideError, SettingsError, WsiTowerError
 from wsi_tower.records import plain
 from wsi_tower.report import RunRecord, tiling_picture, write_picture, write_report
-from wsi_tower.slides import PixelSizeWarning, find_slides, open_slide
-from wsi_tower.tiles import TileJob, TileSettings, TileStore, tile_slide
-from wsi_tower.tissue import TissueSettings
+from wsi_tower.slides import PixelSizeWarning, find_slides, open_slide, shown_source
+from wsi_tower.tiles import TileJob, TileSettings, TileStore, slide_tissue, tile_slide
+from wsi_tower.tissue import TissueSettings, tissue_outlines
 from wsi_tower.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -124,10 +123,17 @@ def run_tile(request: TileRequest) -> RunSummary:
     """
     began, started = time.perf_counter(), datetime.now(UTC)
     entries = find_slides(request.inputs, mpp_of=request.mpp_of, tissue_mask=request.tissue_mask)
-    workspace = request.workspace.prepared()
+    workspace = Workspace(request.workspace.root.absolute()).prepared()
     workspace.merge_cohort({entry.slide_id: entry.columns for entry in entries})
     jobs = [
-        TileJob(entry, workspace, request.tiles, request.tissue, request.reader, request.overwrite)
+        TileJob(
+            entry.absolute(),
+            workspace,
+            request.tiles,
+            request.tissue,
+            request.reader,
+            request.overwrite,
+        )
         for entry in entries
     ]
     with watched(len(jobs), quiet=request.quiet) as watcher:
@@ -145,8 +151,11 @@ def tile_and_draw(job: TileJob, wait: bool, progress: Progress) -> Outcome:
     with warnings.catch_warnings(record=True, category=PixelSizeWarning) as told:
         try:
             outcome = tile_slide(job, wait=wait, progress=progress)
-        except EmptySlideError:
-            _draw_empty(job)
+        except WsiTowerError as error:
+            if isinstance(error, EmptySlideError):
+                _draw_empty(job)
+            for one in told:
+                error.add_note(str(one.message))
             raise
     picture = _picture_path(job.workspace, job.slide_id)
     if outcome.status == "done" or not picture.exists():
@@ -171,10 +180,11 @@ def _draw_store(job: TileJob, picture: Path) -> None:
 
 def _draw_empty(job: TileJob) -> None:
     """The slide without a tile, so that a person sees why."""
-    with open_slide(job.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide:
+    with open_slide(job.entry.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide:
+        outlines = tissue_outlines(slide_tissue(job, slide))
         nothing = np.empty((0, 2), np.int64)
         image = tiling_picture(
-            slide.thumbnail(1024), MultiPolygon(), nothing, 1, slide.mpp, title=job.slide_id
+            slide.thumbnail(1024), outlines, nothing, 1, slide.mpp, title=job.slide_id
         )
     write_picture(_picture_path(job.workspace, job.slide_id), image)
 
@@ -190,7 +200,7 @@ def _report(
     settings = {"tiles": plain(request.tiles), "tissue": plain(request.tissue)}
     run = RunRecord(
         verb="tile",
-        command=shlex.join(["wsi-tower", *sys.argv[1:]]),
+        command=shlex.join(["wsi-tower", *map(shown_source, sys.argv[1:])]),
         workspace=str(request.workspace.root),
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,

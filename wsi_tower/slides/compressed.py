@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wsi_tower.geometry import LevelBox, LevelSize
-    from wsi_tower.slides.port import Rgb
+    from wsi_tower.slides.info import Rgb
     from wsi_tower.slides.tiff import TiffPage
 
 __all__ = ["CompressedLevel", "compressed_levels"]

@@ -17,9 +17,10 @@ from PIL import Image
 
 from wsi_tower.errors import UnreadableSlideError, UnsupportedSlideError, WsiTowerError
 from wsi_tower.geometry import Level0Size, LevelSize, Mpp
+from wsi_tower.slides.info import PixelSizeOrigin, Rgb, SlideInfo, level_of
 from wsi_tower.slides.pixel_size import chosen_pixel_size, pixel_size_of_page
 from wsi_tower.slides.pixels import as_rgb
-from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_of
+from wsi_tower.slides.port import Slide
 from wsi_tower.slides.tiff import TIFF_DAMAGE
 
 if TYPE_CHECKING:

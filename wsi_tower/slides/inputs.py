@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,16 @@ from wsi_tower.errors import (
     SettingsError,
 )
 from wsi_tower.slides.dicom import find_series, series_of
+from wsi_tower.slides.entries import MASK_SUFFIXES, SlideEntry
 from wsi_tower.slides.opening import FLAT_SUFFIXES
-from wsi_tower.slides.sources import is_url, name_of, slide_id_of
-from wsi_tower.workspace import MARKER_NAME
+from wsi_tower.slides.slide_list import read_slide_list
+from wsi_tower.slides.sources import is_url, slide_id_of
+from wsi_tower.workspace import MARKER_NAME, WORKSPACE_FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["SlideEntry", "find_slides"]
+__all__ = ["find_slides"]
 
 SLIDE_SUFFIXES = frozenset(
     {
@@ -32,33 +34,6 @@ SLIDE_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 """OpenSlide's extensions; what a folder is searched for."""
-
-
-MASK_SUFFIXES = (".geojson", ".json", ".png", ".tif", ".tiff", ".jpg")
-"""What a mask in a folder of masks may end with; the first that exists is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlideEntry:
-    """A slide to work on, before it is opened."""
-
-    slide_id: str
-    """Its id in the workspace: the file name without its last suffix, unless a list gives one."""
-    source: str
-    """Path or URL to open."""
-    mpp_um: float | None = None
-    """Micrometres per level-0 pixel that the user gave."""
-    target_mpp: float | None = None
-    """Resolution to tile this slide at, where the list gives one."""
-    tissue_mask: str | None = None
-    """Path of a tissue mask that the user gave."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Free columns of the slide list: patient, site, label, …"""
-
-    @property
-    def name(self) -> str:
-        """File name, as the user knows the slide."""
-        return name_of(self.source)
 
 
 def find_slides(
@@ -100,8 +75,6 @@ def _entries(text: str) -> list[SlideEntry]:
     if not os.path.lexists(path):
         raise NoSlidesError(f"input {text} does not exist; check the path")
     if path.suffix.lower() == ".csv" and not path.is_dir():
-        from wsi_tower.slides.slide_list import read_slide_list
-
         return read_slide_list(path)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         return _entries_of_folder(path)
@@ -137,9 +110,11 @@ def _slide_files(folder: Path) -> Iterator[Path]:
     closed: list[OSError] = []
     for root, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
         real = os.path.realpath(root)
-        if real in seen or MARKER_NAME in files:
+        if real in seen or (MARKER_NAME in files and Path(root) != folder):
             folders.clear()
             continue
+        if MARKER_NAME in files:  # slides and workspace in one folder, as the user named it
+            folders[:] = [name for name in folders if name not in WORKSPACE_FOLDERS]
         seen.add(real)
         yield from (Path(root, name) for name in folders if name.lower().endswith(".zarr"))
         folders[:] = sorted(name for name in folders if not _is_closed(root, name))

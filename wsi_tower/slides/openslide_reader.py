@@ -11,9 +11,10 @@ import openslide
 from wsi_tower.errors import UnreadableSlideError
 from wsi_tower.geometry import Level0Box, Level0Size, LevelSize, Mpp
 from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
+from wsi_tower.slides.info import PixelSizeOrigin, Rgb, SlideInfo, level_of
 from wsi_tower.slides.pixel_size import chosen_pixel_size, pixel_size_of_page
 from wsi_tower.slides.pixels import on_white
-from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_of
+from wsi_tower.slides.port import Slide
 from wsi_tower.slides.tiff import pages_of_levels
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wsi_tower.errors import UnreadableSlideError
 from wsi_tower.geometry import Mpp
-from wsi_tower.slides.port import PixelSize, PixelSizeOrigin
+from wsi_tower.slides.info import PixelSize, PixelSizeOrigin
 
 if TYPE_CHECKING:
     from wsi_tower.slides.tiff import TiffPage

@@ -11,7 +11,7 @@ from wsi_tower.errors import UnsupportedSlideError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wsi_tower.slides.port import Rgb
+    from wsi_tower.slides.info import Rgb
 
 __all__ = ["as_rgb", "on_white"]
 

@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 
 from wsi_tower.errors import SlideListError
-from wsi_tower.slides.inputs import SlideEntry
+from wsi_tower.slides.entries import SlideEntry
 from wsi_tower.slides.pixel_size import number
 from wsi_tower.slides.sources import is_url, slide_id_of
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-__all__ = ["is_url", "name_of", "slide_id_of"]
+__all__ = ["is_url", "name_of", "shown_source", "slide_id_of"]
 
 
 def is_url(source: str) -> bool:
     """Whether a source is a URL rather than a path."""
     return "://" in source
+
+
+def shown_source(source: str) -> str:
+    """A source as it may be written into stores, reports and logs.
+
+    User, password and query of a URL stay out: signed addresses carry their secret there.
+    """
+    if not is_url(source):
+        return source
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def name_of(source: str) -> str:

@@ -16,7 +16,7 @@ import tifffile
 
 from wsi_tower.errors import UnreadableSlideError
 from wsi_tower.geometry import LevelSize
-from wsi_tower.slides.port import MAX_SIDE_PX
+from wsi_tower.slides.info import MAX_SIDE_PX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

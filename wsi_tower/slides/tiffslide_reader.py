@@ -19,6 +19,7 @@ from wsi_tower.errors import (
 from wsi_tower.geometry import Level0Size, LevelSize, Mpp
 from wsi_tower.slides.claims import refuse_false_claims
 from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
+from wsi_tower.slides.info import PixelSizeOrigin, Rgb, SlideInfo, level_of
 from wsi_tower.slides.pixel_size import (
     chosen_pixel_size,
     is_ome,
@@ -27,7 +28,7 @@ from wsi_tower.slides.pixel_size import (
     pixel_size_of_page,
 )
 from wsi_tower.slides.pixels import as_rgb
-from wsi_tower.slides.port import PixelSizeOrigin, Rgb, Slide, SlideInfo, level_of
+from wsi_tower.slides.port import Slide
 from wsi_tower.slides.sources import is_url, name_of
 from wsi_tower.slides.tiff import TIFF_DAMAGE, TiffPage, pages_of, pages_of_levels
 from wsi_tower.slides.unscanned import unscanned_levels

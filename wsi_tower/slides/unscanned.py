@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsi_tower.slides.port import BACKGROUND
+from wsi_tower.slides.info import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wsi_tower.geometry import LevelBox, LevelSize
-    from wsi_tower.slides.port import Rgb
+    from wsi_tower.slides.info import Rgb
     from wsi_tower.slides.tiff import TiffPage
 
 __all__ = ["UnscannedTiles", "unscanned_levels"]

@@ -4,7 +4,7 @@ from wsi_tower.tiles.pixels import TilePixels
 from wsi_tower.tiles.plan import TilePlan, plan_tiles
 from wsi_tower.tiles.settings import PixelMode, TileSettings
 from wsi_tower.tiles.store import SlideRecord, TileStore
-from wsi_tower.tiles.tiling import TileJob, tile_slide
+from wsi_tower.tiles.tiling import TileJob, slide_tissue, tile_slide
 
 __all__ = [
     "PixelMode",
@@ -15,5 +15,6 @@ __all__ = [
     "TileSettings",
     "TileStore",
     "plan_tiles",
+    "slide_tissue",
     "tile_slide",
 ]

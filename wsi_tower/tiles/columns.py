@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
     import zarr
     from numpy.typing import NDArray
+    from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 
-__all__ = ["column_digest", "write_columns"]
+__all__ = ["FLAT_KEYS", "column_digest", "write_columns"]
 
 _ROWS_PER_CHUNK = 1 << 16
+FLAT_KEYS: ChunkKeyEncodingLike = {"name": "default", "separator": "."}
+"""``c.0.0`` instead of ``c/0/0``: no folders, each of which is an inode on a cluster's disk."""
 
 
 def write_columns(group: zarr.Group, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -33,6 +36,7 @@ def write_columns(group: zarr.Group, columns: Mapping[str, NDArray[Any]]) -> Non
             shards=(rows, *values.shape[1:]),
             compressors=ZstdCodec(level=3),
             fill_value=0,
+            chunk_key_encoding=FLAT_KEYS,
         )
         array[...] = values
 

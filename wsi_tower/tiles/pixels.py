@@ -158,6 +158,6 @@ def resolved_source(store: Path, recorded: str) -> str:
     if not source.exists():
         raise SettingsError(
             f"slide {recorded} of store {store.name} is not where it was, seen from {workspace}; "
-            f"put it back, or store pixels with --pixels auto"
+            f"put it back, or tile it again from its new place with --overwrite"
         )
     return str(source)

@@ -33,7 +33,7 @@ _CRC_BYTES = 4
 
 def shard_path(array: Path, shard: int) -> Path:
     """The file of a shard of an array of tiles, (N, T, T, 3) with whole tiles a chunk."""
-    return array / "c" / str(shard) / "0" / "0" / "0"
+    return array / f"c.{shard}.0.0.0"
 
 
 class ShardWriter:

@@ -23,7 +23,7 @@ import zarr
 from zarr.errors import BaseZarrError
 
 from wsi_tower.annotations import read_geojson_polygons
-from wsi_tower.errors import CorruptStoreError
+from wsi_tower.errors import CorruptStoreError, SettingsError
 from wsi_tower.geometry import Level0Box, Level0Size, Mpp
 from wsi_tower.jpeg.codec import JpegCodec
 from wsi_tower.ngff import read_label_image
@@ -147,12 +147,23 @@ class TileStore:
         """Part of each tile that is tissue: float32 (N,)."""
         return self.column("tissue_fraction")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the arrays with a row a tile, pixels apart."""
+        return tuple(name for name in self.array_digests if name not in ("tissue", "pixels"))
+
     def column(self, name: str) -> NDArray[Any]:
         """An array with a row a tile: ``pen_fraction``, ``optical_density``, ``focus`` and so on.
 
         Raises:
-            CorruptStoreError: there is none of that name, or it is damaged.
+            SettingsError: the store was made without it.
+            CorruptStoreError: it is damaged.
         """
+        if name not in self.columns:
+            raise SettingsError(
+                f"store {self.path} has no column {name!r}, only {', '.join(self.columns)}"
+                + ("; measure it with --focus" if name == "focus" else "")
+            )
         return np.asarray(self._array(f"tiles/{name}")[...])
 
     @cached_property

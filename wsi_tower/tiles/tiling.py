@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from wsi_tower.batch import Outcome, unwatched
 from wsi_tower.errors import (
-    CorruptStoreError,
+    EmptySlideError,
     MaskError,
     OtherSettingsError,
     StoreBusyError,
 )
-from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain
-from wsi_tower.slides import fingerprint, is_url, open_slide
+from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain, remove_folder
+from wsi_tower.slides import MASK_SUFFIXES, fingerprint, is_url, open_slide, shown_source
 from wsi_tower.tiles.choosing import chosen_columns
 from wsi_tower.tiles.native import chosen_pixel_mode, tile_side_px
 from wsi_tower.tiles.plan import plan_tiles
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wsi_tower.tissue import TissueMask
     from wsi_tower.workspace import Workspace
 
-__all__ = ["TileJob", "tile_slide"]
+__all__ = ["TileJob", "slide_tissue", "tile_slide"]
 
 _MAX_MASK_PIXELS = 32_000_000
 """Bounds memory on a tray of glass, or where the pixel size is wrong."""
@@ -56,7 +56,7 @@ class TileJob:
     reader: ReaderName = "auto"
     """Who reads the slide."""
     overwrite: bool = False
-    """Whether a store made with other settings is replaced."""
+    """Whether what is there is made again, whatever it is."""
 
     @property
     def slide_id(self) -> str:
@@ -65,8 +65,8 @@ class TileJob:
 
     @property
     def source(self) -> str:
-        """Path or URL of the slide."""
-        return self.entry.source
+        """Path or URL of the slide as it may be shown: without the secrets of a signed URL."""
+        return shown_source(self.entry.source)
 
     @property
     def settings(self) -> TileSettings:
@@ -93,15 +93,20 @@ def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatche
     """
     path = job.workspace.tile_store(job.slide_id)
     with (
-        _owned(job.workspace, path, wait=wait),
-        open_slide(job.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide,
+        _owned(job.workspace, path, wait=wait) as alone,
+        open_slide(job.entry.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide,
     ):
         header = _header(job, slide)
-        done = _already_done(path, header, overwrite=job.overwrite)
+        done = None if job.overwrite else _already_done(path, header)
         if done is not None:
             return Outcome("skipped", len(done), _details(done))
-        contents = _contents(job, slide, header)
-        with folder_aside(path) as aside:
+        try:
+            contents = _contents(job, slide, header)
+        except EmptySlideError:
+            if job.overwrite:
+                remove_folder(path)  # else later stages would go on with the tiles of before
+            raise
+        with folder_aside(path, alone=alone) as aside:
             write_store(
                 aside, slide, contents, lambda tile, total: progress(job.slide_id, tile, total)
             )
@@ -112,24 +117,18 @@ def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatche
 
 
 @contextmanager
-def _owned(workspace: Workspace, path: Path, *, wait: bool) -> Iterator[None]:
-    with held_lock(workspace.lock(path), wait=wait) as taken:
-        if not taken:
+def _owned(workspace: Workspace, path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the store's lock; false where the file system has none."""
+    with held_lock(workspace.lock(path), wait=wait) as state:
+        if state == "busy":
             raise StoreBusyError(f"another process is writing {path}; wait for it, or stop it")
-        yield
+        yield state == "held"
 
 
 def _header(job: TileJob, slide: Slide) -> Header:
-    parents = {"slide": fingerprint(job.source).digest}
+    parents = {"slide": fingerprint(job.entry.source).digest}
     if job.entry.tissue_mask is not None:
-        try:
-            mask = Path(job.entry.tissue_mask).read_bytes()
-        except OSError as error:
-            raise MaskError(
-                f"tissue mask {job.entry.tissue_mask} of slide {slide.info.name} cannot be read "
-                f"({error.strerror}); check its path and permission"
-            ) from error
-        parents["tissue_mask"] = bytes_digest([mask])
+        parents["tissue_mask"] = _mask_digest(Path(job.entry.tissue_mask), slide)
     settings = {
         "tiles": plain(job.settings),
         "tissue": plain(job.tissue) | {"method": METHOD},
@@ -138,15 +137,29 @@ def _header(job: TileJob, slide: Slide) -> Header:
     return Header(KIND, FORMAT_VERSION, settings, parents)
 
 
-def _already_done(path: Path, header: Header, *, overwrite: bool) -> TileStore | None:
-    """The store at ``path`` where it is what would be made; None where it is to be made."""
+def _mask_digest(path: Path, slide: Slide) -> str:
+    try:
+        return bytes_digest([path.read_bytes()])
+    except FileNotFoundError as error:
+        raise MaskError(
+            f"slide {slide.info.name} has no tissue mask {path} (nor one with another suffix: "
+            f"{', '.join(MASK_SUFFIXES)}); draw it, or name masks slide by slide in a list's "
+            f"mask_path column"
+        ) from error
+    except OSError as error:
+        raise MaskError(
+            f"tissue mask {path} of slide {slide.info.name} cannot be read ({error.strerror}); "
+            f"check its permission"
+        ) from error
+
+
+def _already_done(path: Path, header: Header) -> TileStore | None:
+    """The store at ``path`` where it is what would be made; None where there is none."""
     if not path.exists():
         return None
-    store = TileStore.open(path) if not overwrite else _store_or_none(path)
-    if store is not None and store.header.settings_digest == header.settings_digest:
+    store = TileStore.open(path)
+    if store.header.settings_digest == header.settings_digest:
         return store
-    if overwrite or store is None:
-        return None
     there, asked = (_flat(one.settings | one.parents) for one in (store.header, header))
     differing = [
         f"{name} is {there.get(name)} there and {asked.get(name)} now"
@@ -157,13 +170,6 @@ def _already_done(path: Path, header: Header, *, overwrite: bool) -> TileStore |
         f"store {path} was made with other settings ({'; '.join(differing)}); replace it with "
         f"--overwrite, or choose another workspace with -w"
     )
-
-
-def _store_or_none(path: Path) -> TileStore | None:
-    try:
-        return TileStore.open(path)
-    except CorruptStoreError:
-        return None
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -177,7 +183,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _contents(job: TileJob, slide: Slide, header: Header) -> StoreContents:
     settings = job.settings
     plan = plan_tiles(slide.info, slide.mpp, tile_side_px(slide, settings), settings)
-    mask = _tissue_mask(job, slide)
+    mask = slide_tissue(job, slide)
     columns = chosen_columns(slide, plan, mask, settings)
     pixels, reason = chosen_pixel_mode(slide, plan, settings, columns["xy_l0"])
     return StoreContents(
@@ -192,7 +198,13 @@ def _contents(job: TileJob, slide: Slide, header: Header) -> StoreContents:
     )
 
 
-def _tissue_mask(job: TileJob, slide: Slide) -> TissueMask:
+def slide_tissue(job: TileJob, slide: Slide) -> TissueMask:
+    """The tissue of a job's slide: found, or as the user gave it.
+
+    Raises:
+        MaskError: the given mask cannot be used.
+        UnreadableSlideError: the slide is damaged.
+    """
     pitch_l0 = max(1.0, job.tissue.mask_um / slide.mpp.mean)
     while slide.info.size.width * slide.info.size.height / pitch_l0**2 > _MAX_MASK_PIXELS:
         pitch_l0 *= 2
@@ -217,7 +229,7 @@ def _slide_record(job: TileJob, slide: Slide, header: Header) -> dict[str, Any]:
         downsamples=tuple(level.downsample for level in info.levels),
         objective_power=info.objective_power,
         bounds=info.bounds,
-        file_bytes=fingerprint(job.source).file_bytes,
+        file_bytes=fingerprint(job.entry.source).file_bytes,
         digest=header.parents["slide"],
     )
     return plain(record)
@@ -225,9 +237,9 @@ def _slide_record(job: TileJob, slide: Slide, header: Header) -> dict[str, Any]:
 
 def _recorded_path(job: TileJob) -> str:
     """The slide's path from the workspace, so that both can move together."""
-    if is_url(job.source):
+    if is_url(job.entry.source):
         return job.source
-    return os.path.relpath(Path(job.source).absolute(), job.workspace.root.absolute())
+    return os.path.relpath(Path(job.entry.source).absolute(), job.workspace.root.absolute())
 
 
 def _details(store: TileStore) -> dict[str, Any]:

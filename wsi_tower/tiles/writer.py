@@ -19,7 +19,7 @@ from wsi_tower.jpeg import encode
 from wsi_tower.jpeg.codec import JpegCodec
 from wsi_tower.ngff import write_label_image
 from wsi_tower.records import digest
-from wsi_tower.tiles.columns import column_digest, write_columns
+from wsi_tower.tiles.columns import FLAT_KEYS, column_digest, write_columns
 from wsi_tower.tiles.native import native_level, native_rows
 from wsi_tower.tiles.reading import read_tile
 from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter
@@ -138,6 +138,7 @@ def _write_thumbnail(root: zarr.Group, slide: Slide) -> None:
         compressors=None,
         filters=None,
         attributes={"pitch_l0": overview.pitch_l0},
+        chunk_key_encoding=FLAT_KEYS,
     )
     array[...] = overview.rgb
 
@@ -179,6 +180,7 @@ def _pixel_writer(
         fill_value=255,
         filters=None,
         dimension_names=("tile", "y", "x", "channel"),
+        chunk_key_encoding=FLAT_KEYS,
         **_codecs(contents, compressed),
     )
     if compressed is not None:

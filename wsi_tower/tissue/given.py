@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import shapely
 from PIL import Image, UnidentifiedImageError
 
 from wsi_tower.annotations import read_geojson_polygons
 from wsi_tower.errors import AnnotationError, MaskError
+from wsi_tower.geometry import Level0Box
 from wsi_tower.tissue.colour import read_colours
 from wsi_tower.tissue.finding import pen_mask
 from wsi_tower.tissue.mask import TissueMask
+from wsi_tower.tissue.raster import draw_polygon
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wsi_tower.annotations import NamedArea
-    from wsi_tower.geometry import Level0Box, Level0Size, Mpp
+    from wsi_tower.geometry import Level0Size, Mpp
     from wsi_tower.slides import Overview
     from wsi_tower.tissue.mask import Mask
     from wsi_tower.tissue.settings import TissueSettings
@@ -32,7 +35,12 @@ _GEOJSON_SUFFIXES = (".geojson", ".json")
 _MAX_ASPECT_ERROR = 0.01
 _JPEG_RINGING = 32
 """Grey level below which a JPEG's pixel is black: compression leaves ringing around edges."""
-_SUBPIXEL_BITS = 6
+_CUT_OUT_CLASSES = frozenset(
+    {"pen", "artefact", "artifact", "background", "glass", "ignore", "fold", "blur", "dust"}
+)
+"""Classes of areas that are no tissue, in lower case."""
+_IGNORED_MARK = "*"
+"""How QuPath ends the names of classes that it leaves out of measurements, as in ``Ignore*``."""
 
 
 def given_mask(
@@ -47,9 +55,15 @@ def given_mask(
 
     Pen and density are still read from the overview, but pen is not taken out of the mask.
 
+    Polygons are tissue, those without a class too, except where their class is pen, artefact,
+    artifact, background, glass, ignore, fold, blur or dust in any case, or ends with ``*``, QuPath's
+    mark for classes to be ignored: these are cut out, whatever lies under them. A mask pixel is
+    tissue where its centre is.
+
     Args:
-        path: a picture (tissue where its first channel is not 0; it shows the whole slide), or
-            GeoJSON polygons as QuPath writes them.
+        path: a picture, tissue where its first channel is not 0 (JPEG: 32 or more), of the whole
+            slide or, where its shape does not fit that, of ``bounds``; or GeoJSON polygons as QuPath
+            writes them.
         size: the slide's.
         bounds: the slide's scanned part, where it says so; polygons count from its corner.
         mpp: micrometres per level-0 pixel.
@@ -57,13 +71,13 @@ def given_mask(
         settings: thresholds for pen.
 
     Raises:
-        MaskError: the file cannot be read, has another shape than the slide, holds no polygon, or
-            none that touches the slide.
+        MaskError: the file cannot be read, has another shape than the slide and its bounds, holds
+            no polygon of tissue, or none that touches the slide.
     """
     if path.suffix.lower() in _GEOJSON_SUFFIXES:
         tissue = _from_polygons(path, size, bounds, overview)
     else:
-        tissue = _from_picture(path, size, overview)
+        tissue = _from_picture(path, size, bounds, overview)
     signs, density = read_colours(overview.rgb, settings)
     pixel_um = overview.pitch_l0 * mpp.mean
     pen = pen_mask(signs, settings.min_pen_um2 / pixel_um**2)
@@ -73,6 +87,18 @@ def given_mask(
 def _from_polygons(
     path: Path, size: Level0Size, bounds: Level0Box | None, overview: Overview
 ) -> Mask:
+    tissue, cut_out = _sorted_by_class(path, bounds)
+    _check_on_slide(path, tissue, size)
+    mask = _drawn(tissue, size, overview)
+    if cut_out:
+        mask &= ~_drawn(cut_out, size, overview)
+    return mask
+
+
+def _sorted_by_class(
+    path: Path, bounds: Level0Box | None
+) -> tuple[list[NamedArea], list[NamedArea]]:
+    """Areas of tissue, and those to be cut out of it."""
     try:
         areas = read_geojson_polygons(path, bounds)
     except AnnotationError as error:
@@ -82,12 +108,31 @@ def _from_polygons(
             f"tissue mask {path} holds no polygon; outline the tissue in QuPath and export it as "
             f"GeoJSON, or give a black and white picture"
         )
-    _check_on_slide(path, areas, size)
-    canvas = np.zeros(overview.rgb.shape[:2], np.uint8)
+    tissue = [area for area in areas if not _is_cut_out(area.name)]
+    if not tissue:
+        classes = ", ".join(sorted({area.name or "" for area in areas}))
+        raise MaskError(
+            f"tissue mask {path} holds no tissue, only areas of classes that are cut out of it "
+            f"({classes}); outline the tissue as well, or rename their class to Tissue"
+        )
+    return tissue, [area for area in areas if _is_cut_out(area.name)]
+
+
+def _is_cut_out(name: str | None) -> bool:
+    plain = (name or "").strip().lower()
+    return plain in _CUT_OUT_CLASSES or plain.endswith(_IGNORED_MARK)
+
+
+def _drawn(areas: Iterable[NamedArea], size: Level0Size, overview: Overview) -> Mask:
+    canvas = np.zeros(overview.rgb.shape[:2], np.bool_)
+    # The last row and column may be centred beyond the slide, where nothing is tissue.
+    rows, columns = (
+        math.ceil(side / overview.pitch_l0 - 0.5) for side in (size.height, size.width)
+    )
     for _, area in areas:
         for polygon in shapely.get_parts(area):
-            _draw(canvas, polygon, overview.pitch_l0)
-    return canvas.view(np.bool_)
+            draw_polygon(canvas[:rows, :columns], polygon, overview.pitch_l0)
+    return canvas
 
 
 def _check_on_slide(path: Path, areas: list[NamedArea], size: Level0Size) -> None:
@@ -102,29 +147,15 @@ def _check_on_slide(path: Path, areas: list[NamedArea], size: Level0Size) -> Non
     )
 
 
-def _draw(canvas: NDArray[np.uint8], polygon: shapely.Polygon, pitch_l0: float) -> None:
-    """Add a polygon in level-0 pixels to a canvas of 0 and 1."""
-    # Drawn apart, so that its holes do not erase polygons drawn before.
-    height, width = canvas.shape
-    left, top, right, bottom = np.array(polygon.bounds) / pitch_l0
-    x0, y0 = (int(np.clip(v, 0, m)) for v, m in ((left, width), (top, height)))
-    x1, y1 = (int(np.clip(np.ceil(v), 0, m)) for v, m in ((right, width), (bottom, height)))
-    if x0 >= x1 or y0 >= y1:
-        return
-    patch = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    for ring, value in ((polygon.exterior, 1), *((hole, 0) for hole in polygon.interiors)):
-        points = shapely.get_coordinates(ring) / pitch_l0 - (x0 + 0.5, y0 + 0.5)
-        fixed = np.rint(points * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-        cv2.fillPoly(patch, [fixed], value, shift=_SUBPIXEL_BITS)
-    canvas[y0:y1, x0:x1] |= patch
-
-
-def _from_picture(path: Path, size: Level0Size, overview: Overview) -> Mask:
+def _from_picture(
+    path: Path, size: Level0Size, bounds: Level0Box | None, overview: Overview
+) -> Mask:
     picture = _load(path)
     height, width = picture.shape
-    _check_shape(path, width, height, size)
-    rows, row_inside = _nearest(overview.rgb.shape[0], overview.pitch_l0, size.height, height)
-    columns, column_inside = _nearest(overview.rgb.shape[1], overview.pitch_l0, size.width, width)
+    box = _place(path, width, height, size, bounds)
+    cells_y, cells_x = overview.rgb.shape[:2]
+    rows, row_inside = _nearest(cells_y, overview.pitch_l0, (box.y, box.height), height)
+    columns, column_inside = _nearest(cells_x, overview.pitch_l0, (box.x, box.width), width)
     tissue: Mask = picture[rows[:, None], columns] & row_inside[:, None] & column_inside
     return tissue
 
@@ -150,22 +181,49 @@ def _load(path: Path) -> Mask:
     return first
 
 
-def _check_shape(path: Path, width: int, height: int, size: Level0Size) -> None:
-    expected_height = width * size.height / size.width
-    expected_width = height * size.width / size.height
-    wrong_px = min(abs(height - expected_height), abs(width - expected_width))
-    if wrong_px > max(1.0, _MAX_ASPECT_ERROR * min(width, height)):
-        raise MaskError(
-            f"tissue mask {path} is {width} × {height} px, which is not the shape of the slide, "
-            f"{size}; give a mask of the whole slide, for example {width} × "
-            f"{round(expected_height)} px"
-        )
+def _place(
+    path: Path, width: int, height: int, size: Level0Size, bounds: Level0Box | None
+) -> Level0Box:
+    """The part of the slide that a picture shows, by its shape."""
+    whole = Level0Box(0, 0, size.width, size.height)
+    for box in (whole, bounds):
+        if box is not None and _fits(width, height, box):
+            return box
+    expected, examples = f"the slide, {size}", f"the whole slide, for example {_like(width, whole)}"
+    if bounds is not None:
+        expected += f", nor of its scanned part, {bounds.width} × {bounds.height} px"
+        examples += f", or of the scanned part, for example {_like(width, bounds)}"
+    raise MaskError(
+        f"tissue mask {path} is {width} × {height} px, which is not the shape of {expected}; give "
+        f"a mask of {examples}"
+    )
+
+
+def _fits(width: int, height: int, box: Level0Box) -> bool:
+    wrong_px = min(
+        abs(height - width * box.height / box.width), abs(width - height * box.width / box.height)
+    )
+    return wrong_px <= max(1.0, _MAX_ASPECT_ERROR * min(width, height))
+
+
+def _like(width: int, box: Level0Box) -> str:
+    """The size of a picture of a box, given its width."""
+    return f"{width} × {max(1, round(width * box.height / box.width))} px"
 
 
 def _nearest(
-    cells: int, pitch_l0: float, size_l0: int, pixels: int
+    cells: int, pitch_l0: float, span_l0: tuple[int, int], pixels: int
 ) -> tuple[NDArray[np.int64], Mask]:
-    """The picture's pixel under the centre of each cell, and whether that is on the slide."""
-    centres_l0 = (np.arange(cells) + 0.5) * pitch_l0
-    index = (centres_l0 * pixels / size_l0).astype(np.int64)
-    return np.minimum(index, pixels - 1), centres_l0 < size_l0
+    """The picture's pixel under the centre of each cell, and whether the picture reaches there.
+
+    Args:
+        cells: number of cells from the slide's corner.
+        pitch_l0: side of a cell.
+        span_l0: start and length of what the picture shows.
+        pixels: of the picture along that length.
+    """
+    start_l0, length_l0 = span_l0
+    offsets_l0 = (np.arange(cells) + 0.5) * pitch_l0 - start_l0
+    index = np.floor(offsets_l0 * pixels / length_l0).astype(np.int64)
+    inside: Mask = (offsets_l0 >= 0) & (offsets_l0 < length_l0)
+    return np.clip(index, 0, pixels - 1), inside

@@ -10,6 +10,9 @@ from shapely.geometry import MultiPolygon
 from skimage.measure import find_contours
 
 if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+    from wsi_tower.geometry import Level0Size
     from wsi_tower.tissue.mask import Mask, TissueMask
 
 __all__ = ["SIMPLIFY_PX", "tissue_outlines"]
@@ -19,12 +22,17 @@ SIMPLIFY_PX = 0.4
 a straight edge are not taken for its ends."""
 
 
-def tissue_outlines(mask: TissueMask) -> MultiPolygon:
+def tissue_outlines(mask: TissueMask, size: Level0Size | None = None) -> MultiPolygon:
     """Outlines of the tissue, with holes, in level-0 pixels from the slide's corner.
 
     They run half-way between tissue pixels and the others, along pixel edges, cutting corners so
     that a slanting edge is straight and areas are kept; then simplified by at most `SIMPLIFY_PX`
     mask pixels.
+
+    Args:
+        mask: the tissue.
+        size: the slide's; outlines are cut off at its edge, beyond which the last mask pixels may
+            reach. None: they are not.
     """
     rings = _rings(mask.tissue)
     if not rings:
@@ -32,7 +40,19 @@ def tissue_outlines(mask: TissueMask) -> MultiPolygon:
     areas = shapely.build_area(shapely.geometrycollections(rings))
     simple = shapely.make_valid(shapely.simplify(areas, SIMPLIFY_PX, preserve_topology=True))
     scaled = shapely.transform(simple, lambda points: points * mask.pitch_l0)
-    parts = shapely.get_parts(scaled)
+    return _polygons(scaled if size is None else _clipped(scaled, size))
+
+
+def _clipped(areas: BaseGeometry, size: Level0Size) -> BaseGeometry:
+    _, _, right, bottom = areas.bounds
+    if right <= size.width and bottom <= size.height:
+        return areas
+    return shapely.intersection(areas, shapely.box(0, 0, size.width, size.height))
+
+
+def _polygons(geometry: BaseGeometry) -> MultiPolygon:
+    """The polygons among a geometry's parts; repairing and cutting may leave lines and points."""
+    parts = shapely.get_parts(shapely.get_parts(geometry))
     return MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
 
 
