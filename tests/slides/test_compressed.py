@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,12 +113,20 @@ def broken(path: Path, tag: str, number: int, value: int) -> Path:
     return path
 
 
-def test_a_tile_beyond_the_end_is_named(tmp_path: Path) -> None:
+def test_tiles_beyond_the_end_are_noticed_when_opening(tmp_path: Path) -> None:
     path = write_tiled(tmp_path / "a.tif", pyramid(picture()), compression="jpeg")
     broken(path, "TileOffsets", 9, 1 << 30)
+    with pytest.raises(
+        UnreadableSlideError, match=r"a\.tif is cut off: .* byte 10737\d+ of a file"
+    ):
+        open_slide(path)
+
+
+def test_a_file_cut_off_while_it_is_open_is_noticed(tmp_path: Path) -> None:
+    path = write_tiled(tmp_path / "a.tif", [picture()], compression="jpeg")
     with open_slide(path) as slide:
         tiles = tiles_of(slide)
-        tiles.read(8)
+        os.truncate(path, int(tiles.offsets[9]) + 10)
         with pytest.raises(UnreadableSlideError, match=r"column 3, row 1: it ends at byte"):
             tiles.read(9)
 

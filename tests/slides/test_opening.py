@@ -164,7 +164,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_slide(tmp_path: Path) -> None:
-    assert "name the file in it" in refused(tmp_path, UnsupportedSlideError)
+    assert "name the files in it" in refused(tmp_path, UnsupportedSlideError)
 
 
 def test_zarr_says_what_to_give_instead(tmp_path: Path) -> None:

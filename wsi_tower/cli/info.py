@@ -96,7 +96,11 @@ def _described_store(source: str) -> dict[str, Any]:
             "slide": store.slide.path,
             "tiles": len(store),
             "tile_px": store.plan.tile_px,
+            "overlap_px": store.plan.overlap_px,
+            "mpp": [store.slide.mpp.x, store.slide.mpp.y],
+            "mpp_origin": store.slide.mpp_origin,
             "effective_mpp": store.plan.effective_mpp,
+            "columns": list(store.columns),
             "pixels": store.pixel_mode,
             "megabytes": round(store.stored_bytes / 1e6, 2),
             "created": store.header.created,
@@ -116,6 +120,13 @@ def _text(values: dict[str, Any]) -> str:
                 f"downsample {level['downsample']:g}"
                 for number, level in enumerate(value)
             ]
+        elif name == "settings":
+            lines += [
+                f"  {group}.{field:<{28 - len(group)}} {_short(one)}"
+                for group, fields in value.items()
+                if isinstance(fields, dict)
+                for field, one in fields.items()
+            ]
         elif name == "error":
             lines.append(f"  {click.style('error', fg='red')}: {value['message']}")
         elif name != "source":
@@ -127,5 +138,6 @@ def _short(value: Any) -> str:
     if value is None:
         return "not stated"
     if isinstance(value, list):
-        return " × ".join(_short(one) for one in value)
+        between = ", " if value and isinstance(value[0], str) else " × "
+        return between.join(_short(one) for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

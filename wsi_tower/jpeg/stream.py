@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -41,6 +41,10 @@ _ADOBE: dict[JpegColour, bytes] = {
 }
 
 
+# Horizontal and vertical sampling factors of the first component, the others having one each.
+_SUBSAMPLINGS = {0x11: "444", 0x21: "422", 0x22: "420"}
+
+
 class JpegError(ValueError):
     """A stream is not a sound JPEG image; callers name the file and tile it came from."""
 
@@ -55,6 +59,8 @@ class JpegHead:
     """Pixels."""
     components: int
     """1 for grey, 3 for colour."""
+    subsampling: str = field(default="444", compare=False)
+    """How chroma is stored: ``444`` whole, ``422`` and ``420`` halved, else ``other``."""
 
 
 def complete(stream: bytes, tables: bytes, colour: JpegColour) -> bytes:
@@ -102,7 +108,8 @@ def _frame(content: bytes) -> JpegHead:
     precision, height, width, components = struct.unpack_from(">BHHB", content)
     if precision != 8:
         raise JpegError(f"the JPEG stream has {precision} bits a channel, not 8")
-    return JpegHead(width, height, components)
+    sampling = content[7] if len(content) > 7 and components == 3 else 0x11
+    return JpegHead(width, height, components, _SUBSAMPLINGS.get(sampling, "other"))
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:

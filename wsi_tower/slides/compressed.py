@@ -59,7 +59,11 @@ class CompressedLevel:
 
     @classmethod
     def of_page(cls, path: Path, page: TiffPage) -> Self | None:
-        """The tiles of a TIFF page, or None where it does not hold 8-bit colour JPEG tiles."""
+        """The tiles of a TIFF page, or None where it does not hold 8-bit colour JPEG tiles.
+
+        Raises:
+            UnreadableSlideError: the file ends before its tiles do.
+        """
         if page.jpeg_colour is None or page.tile is None:
             return None
         columns = -(-page.size.width // page.tile.width)
@@ -67,9 +71,21 @@ class CompressedLevel:
         offsets, byte_counts = page.segments()
         if not len(offsets) == len(byte_counts) == columns * rows:
             return None
+        end = int((offsets + byte_counts).max(initial=0))
+        if end > path.stat().st_size:
+            raise UnreadableSlideError(
+                f"slide {path.name} is cut off: its tiles reach to byte {end} of a file of "
+                f"{path.stat().st_size} bytes; copy the file again from its source"
+            )
         return cls(
             path, page.tile, columns, rows, offsets, byte_counts, page.jpeg_tables, page.jpeg_colour
         )
+
+    @property
+    def subsampling(self) -> str:
+        """Chroma subsampling of the tiles: ``444``, ``422``, ``420``, or another; of the first."""
+        scanned = np.flatnonzero(self.byte_counts)
+        return read_head(self.read(int(scanned[0]))).subsampling if len(scanned) else "444"
 
     def index(self, column: int, row: int) -> int:
         """Number of a tile in `offsets` and `byte_counts`."""

@@ -67,7 +67,7 @@ def open_slide(
     """Open a slide for reading.
 
     Args:
-        source: path, folder of one DICOM series or MIRAX slide's ``.mrxs`` file, or URL.
+        source: path or URL; of a DICOM series any file, of a MIRAX slide the ``.mrxs`` file.
         reader: who serves it; ``auto`` takes OpenSlide where it knows the format, TiffSlide for
             URLs and OME-TIFF pyramids, the flat reader for the rest.
         mpp_um: micrometres per level-0 pixel; wins over what the file says.
@@ -106,7 +106,9 @@ def _checked_pages(path: Path) -> list[TiffPage]:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):
             next(path.iterdir(), None)
-            raise UnsupportedSlideError(f"{path} is a folder, not a slide; name the file in it")
+            raise UnsupportedSlideError(
+                f"{path} is a folder, not a slide; name the files in it, or a tile store (….zarr)"
+            )
         if not stat.S_ISREG(kind.st_mode):
             # Reading a pipe would wait for its writer, and a device may have no end.
             raise UnreadableSlideError(f"slide {path} is a pipe or device; give it as a file")

@@ -6,6 +6,7 @@ that a damaged or hostile file is refused before a library allocates what it cla
 
 from __future__ import annotations
 
+import logging
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,7 +121,11 @@ def read_tiff_pages(path: Path) -> list[TiffPage]:
     Raises:
         UnreadableSlideError: damaged, or with a size or segment that no slide has.
     """
-    with refused_when_damaged(path.name), tifffile.TiffFile(path) as file:
+    with (
+        refused_when_damaged(path.name),
+        _refused_when_cut_off(),
+        tifffile.TiffFile(path) as file,
+    ):
         return pages_of(file, path.name)
 
 
@@ -150,6 +155,26 @@ def refused_when_damaged(name: str) -> Iterator[None]:
         raise UnreadableSlideError(
             f"slide {name} is no sound TIFF file ({error}); copy it again from its source"
         ) from error
+
+
+@contextmanager
+def _refused_when_cut_off() -> Iterator[None]:
+    """Raise where tifffile finds that the next page lies beyond the file's end.
+
+    It logs that and goes on with the pages it has, so that the first part of a slide would pass for
+    a whole one.
+    """
+    heard: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("tifffile")
+    log.addHandler(listener)
+    try:
+        yield
+    finally:
+        log.removeHandler(listener)
+    if any("invalid page offset" in message for message in heard):
+        raise tifffile.TiffFileError("it is cut off: its next page lies beyond the file's end")
 
 
 def _all_pages(file: tifffile.TiffFile) -> Iterator[tuple[Any, bool]]:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from wsi_tower.tiles.plan import TilePlan
     from wsi_tower.tiles.settings import PixelMode, TileSettings
 
-__all__ = ["chosen_pixel_mode", "native_level", "native_rows", "tile_side_px"]
+__all__ = [
+    "chosen_pixel_mode",
+    "chosen_subsampling",
+    "native_level",
+    "native_rows",
+    "tile_side_px",
+]
 
 
 def tile_side_px(slide: Slide, settings: TileSettings) -> int:
@@ -56,6 +62,19 @@ def chosen_pixel_mode(
             f"with --pixels auto, or take the file's grid with --tile-px native"
         )
     return "jpeg", why
+
+
+def chosen_subsampling(slide: Slide, plan: TilePlan) -> str:
+    """Chroma subsampling for tiles that are encoded anew: no more than their source has lost.
+
+    Halving chroma that the file holds whole triples the error; holding whole what the file has
+    halved gains nothing. Resampled tiles have whole chroma, whatever they came from.
+    """
+    compressed = slide.compressed_level(plan.level)
+    if plan.is_resampled or compressed is None:
+        return "444"
+    found = compressed.subsampling
+    return found if found in ("422", "420") else "444"
 
 
 def native_level(slide: Slide, plan: TilePlan) -> CompressedLevel:

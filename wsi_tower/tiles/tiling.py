@@ -20,7 +20,7 @@ from wsi_tower.errors import (
 from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain, remove_folder
 from wsi_tower.slides import MASK_SUFFIXES, fingerprint, is_url, open_slide, shown_source
 from wsi_tower.tiles.choosing import chosen_columns
-from wsi_tower.tiles.native import chosen_pixel_mode, tile_side_px
+from wsi_tower.tiles.native import chosen_pixel_mode, chosen_subsampling, tile_side_px
 from wsi_tower.tiles.plan import plan_tiles
 from wsi_tower.tiles.settings import TileSettings
 from wsi_tower.tiles.store import FORMAT_VERSION, KIND, SlideRecord, TileStore
@@ -195,6 +195,7 @@ def _contents(job: TileJob, slide: Slide, header: Header) -> StoreContents:
         pixels=pixels,
         pixels_reason=reason,
         jpeg_quality=settings.jpeg_quality,
+        subsampling=chosen_subsampling(slide, plan),
     )
 
 

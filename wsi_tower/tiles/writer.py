@@ -41,7 +41,6 @@ __all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
 
 _ZSTD_LEVEL = 1
 """Level 3 is three times slower on stained tissue and saves one byte in a hundred."""
-_SUBSAMPLING = "420"
 _THUMBNAIL_PX = 1024
 TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
 """Values of the tissue label image, their names and colours."""
@@ -67,6 +66,8 @@ class StoreContents:
     """Why ``auto`` is not native; empty otherwise."""
     jpeg_quality: int
     """Quality of ``jpeg`` pixels."""
+    subsampling: str
+    """Chroma subsampling of ``jpeg`` pixels: ``444``, ``422`` or ``420``."""
 
 
 def write_store(
@@ -196,7 +197,7 @@ def _pixel_writer(
 def _codecs(contents: StoreContents, compressed: CompressedLevel | None) -> dict[str, Any]:
     if contents.pixels == "lossless":
         return {"serializer": BytesCodec(endian=None), "compressors": ZstdCodec(level=_ZSTD_LEVEL)}
-    codec = JpegCodec(quality=contents.jpeg_quality, subsampling=_SUBSAMPLING)
+    codec = JpegCodec(quality=contents.jpeg_quality, subsampling=contents.subsampling)
     if compressed is not None:
         codec = dataclasses.replace(codec, colour=compressed.colour, tables=compressed.tables)
     return {"serializer": codec, "compressors": None}
@@ -206,7 +207,9 @@ def _encoder(contents: StoreContents) -> Callable[[NDArray[np.uint8]], bytes]:
     if contents.pixels == "lossless":
         zstd = Zstd(level=_ZSTD_LEVEL)
         return lambda pixels: bytes(zstd.encode(np.ascontiguousarray(pixels)))
-    return lambda pixels: encode(pixels, quality=contents.jpeg_quality, subsampling=_SUBSAMPLING)
+    return lambda pixels: encode(
+        pixels, quality=contents.jpeg_quality, subsampling=contents.subsampling
+    )
 
 
 def _copied(compressed: CompressedLevel, contents: StoreContents) -> Iterator[bytes]:
