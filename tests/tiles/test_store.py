@@ -90,8 +90,9 @@ def test_resampled_tiles_are_area_averages(phantom: Path, workspace: Workspace) 
 @pytest.mark.parametrize("pixels", ["native", "jpeg", "lossless"])
 def test_plain_zarr_reads_every_array(phantom: Path, workspace: Workspace, pixels: str) -> None:
     with tiled(phantom, workspace, pixels=pixels) as store:
-        group: Any = zarr.open(store.path, mode="r")
-        assert isinstance(group, zarr.Group)
+        opened = zarr.open(store.path, mode="r")
+        assert isinstance(opened, zarr.Group)
+        group: Any = opened
         names = {name for name, _ in group["tiles"].members()}
         assert names == {
             "xy_l0", "centre_um", "tissue_fraction", "pen_fraction", "optical_density", "pixels",
