@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -43,6 +42,17 @@ class Run:
         return next(row for row in self.document["slides"] if row["slide_id"] == slide_id)
 
 
+MEASURED = """
+import atexit, sys
+from wsi_tower.cli.main import main
+def tell():
+    # getrusage would count the parent's memory from before exec too
+    status = open("/proc/self/status").read()
+    print("PEAK_KB", status.partition("VmHWM:")[2].split()[0], file=sys.stderr)
+atexit.register(tell)
+main()
+"""
+
 AS_NOBODY = """
 import os, pwd, sys
 from pathlib import Path
@@ -64,13 +74,14 @@ def tile(*arguments: object, as_nobody: Path | None = None) -> Run:
     ``as_nobody`` is a sound slide to warm up on before the process becomes another user.
     """
     words = ["tile", *map(str, arguments), "--json"]
-    command = [sys.executable, "-m", "wsi_tower", *words]
+    command = [sys.executable, "-c", MEASURED, *words]
     if as_nobody:
         command = [sys.executable, "-c", AS_NOBODY, str(as_nobody), *words]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     stdout, stderr = process.communicate(timeout=120)
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    stderr, _, peak_kb = stderr.partition("PEAK_KB")
+    peak_mb = int(peak_kb or 0) / 1000
     seconds = time.perf_counter() - began
     return Run(process.returncode, json.loads(stdout), stderr, seconds, peak_mb)
 

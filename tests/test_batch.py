@@ -132,7 +132,7 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
         n_workers=1,
         threads_per_worker=1,
         processes=False,
-        dashboard_address=None,
+        dashboard_address=":0",
         local_directory=str(tmp_path),
         protocol="tcp",
     ) as cluster:

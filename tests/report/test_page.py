@@ -125,6 +125,55 @@ def test_figures_settings_and_command_are_told(run: RunRecord, page: Page) -> No
         assert words in page.words
 
 
+WARNING = "the given pixel size of 2 µm/px is used, but the file says <b>0.499</b>"
+
+
+@pytest.fixture
+def noted(run: RunRecord) -> RunRecord:
+    """The run with a warning on the first slide and on the empty one."""
+    rows = [
+        replace(row, details={**row.details, "warning": WARNING})
+        if row.slide_id in ("good", "glass")
+        else row
+        for row in run.rows
+    ]
+    return replace(run, rows=tuple(rows))
+
+
+def test_warnings_stand_in_gallery_and_table(noted: RunRecord) -> None:
+    page = Page(render_page(noted))
+    # Once under the picture of the first slide, and in the table's row of both.
+    assert page.words.count(WARNING) == 3
+    notes = [index for index, (_, own) in enumerate(page.elements) if own.get("class") == "warning"]
+    gallery, table = page.position("section", id="pictures"), page.position("section", id="slides")
+    assert [gallery < index < table for index in notes] == [True, False, False]
+    assert "0 of 1824 tiles" in page.words
+
+
+def test_a_slide_with_a_warning_is_marked_by_its_status(noted: RunRecord) -> None:
+    # The column of notes is the last one, out of sight on a narrow screen.
+    marks = [own for own in Page(render_page(noted)).all("span") if own.get("class") == "noted"]
+    assert [own["title"] for own in marks] == [WARNING, WARNING]
+
+
+def test_slides_with_a_note_are_counted_by_the_others(noted: RunRecord) -> None:
+    lead = re.search(r'<p class="lead">(.*?)</p>', render_page(noted))
+    assert lead is not None
+    assert "1 without tissue, 2 with a note, 3" in lead.group(1)
+
+
+def test_without_warnings_nothing_is_said_of_notes(run: RunRecord) -> None:
+    assert "with a note" not in render_page(run)
+    assert 'class="warning"' not in render_page(run)
+
+
+def test_a_warning_alone_brings_the_column_of_notes(run: RunRecord) -> None:
+    row = SlideRow("a", "a.svs", "done", details={"warning": WARNING})
+    page = Page(render_page(replace(run, rows=(row,), pictures={})))
+    assert "Note" in page.words
+    assert page.words.count(WARNING) == 1
+
+
 def test_missing_details_leave_no_hole(run: RunRecord) -> None:
     words = Page(render_page(replace(run, rows=(SlideRow("a", "a.svs", "done"),)))).words
     assert "Tissue mm²" not in words

@@ -19,6 +19,8 @@ from wsi_tower.report.caption import (
     INK,
     MIN_WIDTH_PX,
     STRIP_PX,
+    Caption,
+    fitted_words,
     length_label,
     round_length_um,
 )
@@ -28,6 +30,7 @@ from wsi_tower.report.picture import (
     TILE,
     TILE_OPACITY,
     TILE_OPACITY_IN_GRID,
+    picture_facts,
 )
 from wsi_tower.slides import Overview
 
@@ -153,6 +156,30 @@ def test_scale_bar_is_as_long_as_it_says() -> None:
     end = int(np.flatnonzero(ink)[-1])
     assert ink[end - 99 : end + 1].all()
     assert not ink[end - 105 : end - 99].any()
+
+
+def test_a_caption_tells_the_tiles_and_the_slide() -> None:
+    thin = "\N{NARROW NO-BREAK SPACE}"
+    facts = picture_facts(1234, 128, Mpp(0.5, 0.5))
+    assert facts == (f"1{thin}234 tiles of 128 µm", "slide at 0.5 µm/px")
+    assert picture_facts(1, 64, Mpp(1, 1))[0] == "1 tile of 64 µm"
+
+
+def test_without_tiles_a_caption_says_so_and_gives_no_size_of_them() -> None:
+    assert picture_facts(0, 0.499, Mpp(0.499, 0.499)) == ("no tile", "slide at 0.499 µm/px")
+
+
+def test_facts_make_room_for_the_title_from_the_last_one_on() -> None:
+    title, facts = "CMU-1-Small-Region", ("47 tiles of 127.7 µm", "slide at 0.499 µm/px")
+    caption = Caption(title, facts, 1.0)
+    assert fitted_words(caption, 700) == (title, "47 tiles of 127.7 µm · slide at 0.499 µm/px")
+    assert fitted_words(caption, 500) == (title, "47 tiles of 127.7 µm")
+    assert fitted_words(caption, 300) == (title, "")
+    cut, left = fitted_words(caption, 150)
+    assert cut.startswith("CMU-")
+    assert "…" in cut
+    assert cut.endswith("gion")
+    assert left == ""
 
 
 def test_hostile_titles_are_drawn() -> None:

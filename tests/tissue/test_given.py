@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 import shapely
@@ -14,7 +15,7 @@ from wsi_tower.annotations import write_geojson
 from wsi_tower.errors import MaskError
 from wsi_tower.geometry import Level0Box, Level0Size, Mpp
 from wsi_tower.slides import Overview
-from wsi_tower.tissue import TissueMask, TissueSettings, given_mask
+from wsi_tower.tissue import TissueMask, TissueSettings, given_mask, tissue_outlines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,33 +86,129 @@ def test_polygons_are_drawn_in_their_place_with_holes(tmp_path: Path) -> None:
     area = shapely.Polygon(outer.exterior, [hole.exterior])
     write_geojson(tmp_path / "m.geojson", [area, shapely.box(560, 352, 640, 400)], "x", (0, 0, 0))
     tissue = taken(tmp_path / "m.geojson").tissue
-    assert tissue[12:18, 22:68].all()
-    assert not tissue[:9].any()
-    assert not tissue[:, :19].any()
-    assert not tissue[27:29, 32:48].any()
-    assert tissue[23:24, 36:39].all()  # the island in the hole
-    assert tissue.sum() * PITCH_L0**2 == pytest.approx(area.area + 80 * 48, rel=0.06)
+    expected = np.zeros((50, 100), bool)
+    expected[10:40, 20:70] = True
+    expected[20:30, 30:50] = False
+    expected[22:25, 35:40] = True  # the island in the hole
+    np.testing.assert_array_equal(tissue, expected)
 
 
 def test_polygons_count_from_the_corner_of_the_bounds(tmp_path: Path) -> None:
     write_geojson(tmp_path / "m.json", [shapely.box(0, 0, 160, 160)], "x", (0, 0, 0))
     tissue = taken(tmp_path / "m.json", Level0Box(320, 160, 900, 600)).tissue
-    rows, columns = np.nonzero(tissue)
-    assert (rows.min(), columns.min()) == (10, 20)
-    assert tissue[11:19, 21:29].all()
+    expected = np.zeros((50, 100), bool)
+    expected[10:20, 20:30] = True
+    np.testing.assert_array_equal(tissue, expected)
 
 
 def test_a_polygon_that_runs_off_the_slide_is_cut(tmp_path: Path) -> None:
     write_geojson(tmp_path / "m.json", [shapely.box(-5000, -90, 800, 9000)], "x", (0, 0, 0))
     tissue = taken(tmp_path / "m.json").tissue
     assert tissue[:, :50].all()
-    assert not tissue[:, 52:].any()
+    assert not tissue[:, 50:].any()
+
+
+def test_polygons_beyond_the_slide_are_no_tissue(tmp_path: Path) -> None:
+    write_geojson(tmp_path / "m.json", [shapely.box(-50, -50, 5000, 5000)], "x", (0, 0, 0))
+    tissue = taken(tmp_path / "m.json", size=Level0Size(1590, 790)).tissue
+    # The last pixels span 1584 to 1600: their centres at 1592 are off a slide of 1590.
+    assert tissue[:49, :99].all()
+    assert not tissue[49].any()
+    assert not tissue[:, 99].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outlining_and_drawing_again_keeps_the_area(tmp_path: Path, seed: int) -> None:
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).random((300, 400)), (0, 0), 4)
+    tissue = noise > np.quantile(noise, 0.6)
+    size, mpp = Level0Size(400 * 16, 300 * 16), Mpp(0.5, 0.5)
+    overview = Overview(np.full((*tissue.shape, 3), 245, np.uint8), PITCH_L0)
+    none = np.zeros(tissue.shape, np.uint8)
+    mask = TissueMask(tissue, none.view(np.bool_), none, PITCH_L0, mpp)
+    for _ in range(3):
+        write_geojson(tmp_path / "m.geojson", tissue_outlines(mask, size), "Tissue", (0, 0, 0))
+        mask = given_mask(tmp_path / "m.geojson", size, None, mpp, overview, TissueSettings())
+    assert np.count_nonzero(mask.tissue) == pytest.approx(np.count_nonzero(tissue), rel=0.005)
+    assert np.count_nonzero(mask.tissue != tissue) < 0.005 * np.count_nonzero(tissue)
+
+
+def write_classes(path: Path, **areas: shapely.Polygon) -> None:
+    """QuPath annotations by class; the class ``None`` is none."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": shapely.geometry.mapping(area),
+            "properties": {} if name == "None" else {"classification": {"name": name}},
+        }
+        for name, area in areas.items()
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Pen", "ARTEFACT", "artifact", "Background", "glass", "Ignore", "fold", "Blur", " dust "),
+        *("Ignore*", "Necrosis*"),
+    ],
+)
+def test_areas_of_classes_that_are_no_tissue_are_cut_out(tmp_path: Path, name: str) -> None:
+    areas = {name: shapely.box(160, 160, 320, 320), "Tissue": shapely.box(0, 0, 240, 800)}
+    areas["None"] = shapely.box(800, 0, 1600, 800)
+    areas["Tumor"] = shapely.box(240, 0, 480, 800)
+    write_classes(tmp_path / "m.geojson", **areas)
+    expected = np.zeros((50, 100), bool)
+    expected[:, :30] = expected[:, 50:] = True
+    expected[10:20, 10:20] = False
+    np.testing.assert_array_equal(taken(tmp_path / "m.geojson").tissue, expected)
+
+
+@pytest.mark.parametrize("name", ["Pending", "Dust cells", "*lamina", "Stroma"])
+def test_other_classes_are_tissue(tmp_path: Path, name: str) -> None:
+    write_classes(tmp_path / "m.geojson", **{name: shapely.box(0, 0, 1600, 800)})
+    assert taken(tmp_path / "m.geojson").tissue.all()
+
+
+def test_a_mask_of_nothing_but_cut_out_classes_is_refused_naming_them(tmp_path: Path) -> None:
+    box = shapely.box(0, 0, 160, 160)
+    write_classes(tmp_path / "m.geojson", **{"Pen": box, "Ignore*": box})
+    with pytest.raises(MaskError, match=r"m\.geojson holds no tissue.*\(Ignore\*, Pen\); outline"):
+        taken(tmp_path / "m.geojson")
 
 
 def test_a_picture_of_another_shape_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.ones((60, 100), np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(MaskError, match=r"m\.png is 100 × 60 px.*1600 × 800 px; give a mask"):
         taken(tmp_path / "m.png")
+
+
+BOUNDS = Level0Box(320, 160, 480, 480)
+
+
+@pytest.mark.parametrize("side", [30, 90, 480])
+def test_a_picture_of_the_bounds_is_placed_there(tmp_path: Path, side: int) -> None:
+    picture = np.zeros((side, side), np.uint8)
+    picture[: side // 3] = 255
+    picture[:, : side // 2] = 255
+    Image.fromarray(picture).save(tmp_path / "m.png")
+    expected = np.zeros((50, 100), bool)
+    expected[10:20, 20:50] = expected[10:40, 20:35] = True
+    np.testing.assert_array_equal(taken(tmp_path / "m.png", BOUNDS).tissue, expected)
+
+
+def test_a_picture_that_fits_slide_and_bounds_shows_the_slide(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((50, 100), np.uint8)).save(tmp_path / "m.png")
+    assert taken(tmp_path / "m.png", Level0Box(320, 160, 960, 480)).tissue.all()
+
+
+def test_a_picture_of_neither_shape_is_refused_naming_both(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((60, 100), np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(
+        MaskError, match="1600 × 800 px, nor of its scanned part, 480 × 480 px"
+    ) as e:
+        taken(tmp_path / "m.png", BOUNDS)
+    assert "whole slide, for example 100 × 50 px" in str(e.value)
+    assert "scanned part, for example 100 × 100 px" in str(e.value)
 
 
 @pytest.mark.parametrize("shape", [(51, 100), (50, 101), (6, 11), (505, 1000)])

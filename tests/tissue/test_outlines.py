@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import shapely
 
-from wsi_tower.geometry import Mpp
+from wsi_tower.geometry import Level0Size, Mpp
 from wsi_tower.tissue import TissueMask, tissue_outlines
 
 if TYPE_CHECKING:
@@ -68,3 +68,29 @@ def test_tissue_that_fills_the_picture_is_outlined_by_its_frame() -> None:
 
 def test_no_tissue_has_no_outline() -> None:
     assert tissue_outlines(mask_of(np.zeros((30, 40), bool))).is_empty
+
+
+def test_outlines_end_at_the_edge_of_the_slide() -> None:
+    tissue = np.ones((30, 40), bool)
+    tissue[5:8, 38:] = False
+    size = Level0Size(650, 490)  # 40 × 30 pixels of 16.5 reach 660 × 495
+    outline = tissue_outlines(mask_of(tissue), size)
+    assert outline.bounds == pytest.approx((0, 0, 650, 490))
+    assert outline.is_valid
+    assert outline.area == pytest.approx(tissue_outlines(mask_of(tissue)).area, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cut_outlines_are_polygons_and_only_the_rim_is_gone(seed: int) -> None:
+    mask, size = mask_of(blobs(seed)), Level0Size(149 * 16, 119 * 16)
+    whole, cut = tissue_outlines(mask), tissue_outlines(mask, size)
+    assert cut.is_valid
+    assert all(isinstance(part, shapely.Polygon) for part in cut.geoms)
+    inside = whole.intersection(shapely.box(0, 0, size.width, size.height))
+    assert cut.symmetric_difference(inside).area == pytest.approx(0, abs=1e-6)
+
+
+def test_outlines_wholly_beyond_the_slide_are_none() -> None:
+    tissue = np.zeros((30, 40), bool)
+    tissue[:, 39] = True
+    assert tissue_outlines(mask_of(tissue), Level0Size(620, 490)).is_empty

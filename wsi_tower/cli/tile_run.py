@@ -181,7 +181,7 @@ def _draw_store(job: TileJob, picture: Path) -> None:
 def _draw_empty(job: TileJob) -> None:
     """The slide without a tile, so that a person sees why."""
     with open_slide(job.entry.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide:
-        outlines = tissue_outlines(slide_tissue(job, slide))
+        outlines = tissue_outlines(slide_tissue(job, slide), slide.info.size)
         nothing = np.empty((0, 2), np.int64)
         image = tiling_picture(
             slide.thumbnail(1024), outlines, nothing, 1, slide.mpp, title=job.slide_id

@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Caption", "length_label", "round_length_um", "with_caption"]
+__all__ = ["Caption", "fitted_words", "length_label", "round_length_um", "with_caption"]
 
 STRIP_PX = 52
 """Height of the strip."""
@@ -37,9 +37,9 @@ class Caption:
     """What the strip says."""
 
     title: str
-    """The slide; cut in the middle where it is too long."""
-    facts: str
-    """What follows it in lighter ink."""
+    """The slide; cut in the middle where it is too long even alone."""
+    facts: tuple[str, ...]
+    """What follows it in lighter ink; the last are left out where room is short."""
     um_per_px: float
     """Micrometres per pixel of the picture along x, for the scale bar."""
 
@@ -89,17 +89,29 @@ def _draw_scale_bar(
 
 def _draw_words(draw: ImageDraw.ImageDraw, caption: Caption, right: int, middle: int) -> None:
     bold, regular = _font("DejaVuSans-Bold"), _font("DejaVuSans")
-    room = right - _MARGIN_PX - _GAP_PX - regular.getlength(caption.facts)
-    title = _shortened(caption.title, bold, room)
+    title, facts = fitted_words(caption, right - _MARGIN_PX)
     draw.text((_MARGIN_PX, middle), title, fill=INK, font=bold, anchor="lm")
     left = _MARGIN_PX + (bold.getlength(title) + _GAP_PX if title else 0)
-    draw.text((left, middle), caption.facts, fill=QUIET_INK, font=regular, anchor="lm")
+    draw.text((left, middle), facts, fill=QUIET_INK, font=regular, anchor="lm")
+
+
+def fitted_words(caption: Caption, room_px: float) -> tuple[str, str]:
+    """Title and facts as they fit side by side: facts go first, the last one before the others."""
+    bold, regular = _font("DejaVuSans-Bold"), _font("DejaVuSans")
+    title = _printable(caption.title)
+    rest_px = room_px - (bold.getlength(title) + _GAP_PX if title else 0)
+    lines = (" · ".join(caption.facts[:kept]) for kept in range(len(caption.facts), 0, -1))
+    facts = next((line for line in lines if regular.getlength(line) <= rest_px), "")
+    return _shortened(title, bold, room_px), facts
+
+
+def _printable(text: str) -> str:
+    """``text`` without what makes the font refuse: line breaks, undecodable bytes of file names."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
     """``text`` with its middle cut out until it fits: slide names differ at both ends."""
-    # A line break or an undecodable byte of a file name would make the font refuse.
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
     def cut(kept: int) -> str:
         return text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :]

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wsi_tower.report.remedies import remedy_for
-from wsi_tower.report.table import columns_for, detail_number
+from wsi_tower.report.table import columns_for, detail_number, warning_of
 from wsi_tower.report.wording import counted, duration, flattened, moment, number, plainly, volume
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def render_page(run: RunRecord) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "number": number, "plainly": plainly}
+    environment.filters["warning"] = warning_of
     return environment.get_template("page.html.j2").render(_context(run))
 
 
@@ -120,7 +121,7 @@ def _headline(run: RunRecord) -> str:
 
 
 def _summary(run: RunRecord) -> str:
-    """What is not ready, and how long it took."""
+    """What is not ready or has a note, and how long it took."""
     counts = run.counts()
     words: dict[Status, str] = {
         "failed": "failed",
@@ -130,6 +131,9 @@ def _summary(run: RunRecord) -> str:
     shortfalls = [
         f"{number(counts[status])} {word}" for status, word in words.items() if counts[status]
     ]
+    noted = sum(1 for row in run.rows if warning_of(row))
+    if noted:
+        shortfalls.append(f"{number(noted)} with a note")
     return ", ".join([*shortfalls, f"{duration(run.seconds)} on {run.workers}"])
 
 

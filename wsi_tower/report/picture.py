@@ -14,6 +14,7 @@ from PIL import Image
 
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report.caption import Caption, length_label, with_caption
+from wsi_tower.report.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,7 @@ def tiling_picture(  # noqa: PLR0913 - a slide, what was found on it, and how to
     _draw_outlines(picture, frame, outlines)
     caption = Caption(
         title,
-        _facts(len(xy_l0), footprint_l0 * mpp.mean, mpp),
+        picture_facts(len(xy_l0), footprint_l0 * mpp.mean, mpp),
         um_per_px=mpp.x / frame.x_scale,
     )
     return with_caption(Image.fromarray(picture), caption)
@@ -106,9 +107,10 @@ def write_picture(path: Path, image: Image.Image) -> None:
     write_bytes_aside(path, encoded.getbuffer())
 
 
-def _facts(tiles: int, side_um: float, mpp: Mpp) -> str:
-    count = f"{tiles:,} tile{'' if tiles == 1 else 's'}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return f"{count} of {length_label(side_um)} · slide at {mpp.mean:.4g} µm/px"
+def picture_facts(tiles: int, side_um: float, mpp: Mpp) -> tuple[str, ...]:
+    """What a picture's strip tells: its tiles and their side, and the slide's pixel size."""
+    slide = f"slide at {mpp.mean:.4g} µm/px"
+    return (f"{counted(tiles, 'tile')} of {length_label(side_um)}" if tiles else "no tile", slide)
 
 
 def _frame_for(overview: Overview, max_px: int) -> _Frame:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.batch import SlideRow
 
-__all__ = ["Cell", "Column", "columns_for", "detail_number"]
+__all__ = ["Cell", "Column", "columns_for", "detail_number", "warning_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Cell:
     """What a column of numbers is sorted by; None comes last."""
     hint: str = ""
     """Shown when pointed at."""
+    warning: str = ""
+    """Shown below the text, in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ def detail_number(row: SlideRow, name: str) -> float | None:
     return float(value)
 
 
+def warning_of(row: SlideRow) -> str:
+    """What a person should know of a slide that was worked on all the same, or nothing."""
+    return str(row.details.get("warning") or "")
+
+
 def _number_of(name: str, digits: int = 3, hint: str = "") -> Callable[[SlideRow], Cell]:
     def cell(row: SlideRow) -> Cell:
         value = detail_number(row, name)
@@ -74,7 +81,9 @@ def _tiles(row: SlideRow) -> Cell:
 
 
 def _note(row: SlideRow) -> Cell:
-    return Cell(row.message or row.reason or NOTHING, None, row.reason)
+    warning = warning_of(row)
+    text = row.message or row.reason or ("" if warning else NOTHING)
+    return Cell(text, None, row.reason, warning)
 
 
 _COLUMNS = (

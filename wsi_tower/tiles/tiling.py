@@ -267,5 +267,10 @@ def _details(store: TileStore) -> dict[str, Any]:
 
 def _peak_mb() -> int:
     """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)
+    try:
+        # What getrusage says on Linux counts the parent's memory from before exec too.
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return round(int(status.partition("VmHWM:")[2].split()[0]) / 1e3)
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)

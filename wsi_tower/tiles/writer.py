@@ -120,7 +120,7 @@ def _write_tissue(folder: Path, slide: Slide, contents: StoreContents) -> str:
     )
     write_geojson(
         folder / "tissue" / "outline.geojson",
-        tissue_outlines(mask),
+        tissue_outlines(mask, slide.info.size),
         classification="Tissue",
         color=TISSUE_CLASSES[1][1][:3],
         bounds=slide.info.bounds,

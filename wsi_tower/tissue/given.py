@@ -55,15 +55,15 @@ def given_mask(
 
     Pen and density are still read from the overview, but pen is not taken out of the mask.
 
-    Polygons are tissue, those without a class too, except where their class is pen, artefact,
-    artifact, background, glass, ignore, fold, blur or dust in any case, or ends with ``*``, QuPath's
-    mark for classes to be ignored: these are cut out, whatever lies under them. A mask pixel is
-    tissue where its centre is.
+    Polygons are tissue, those without a class too, except those whose class is pen, artefact,
+    artifact, background, glass, ignore, fold, blur or dust (in any case) or ends with ``*``, which
+    is QuPath's mark for ignored classes: these are cut out, whatever lies under them. A mask pixel
+    is tissue if its centre is.
 
     Args:
-        path: a picture, tissue where its first channel is not 0 (JPEG: 32 or more), of the whole
-            slide or, where its shape does not fit that, of ``bounds``; or GeoJSON polygons as QuPath
-            writes them.
+        path: GeoJSON polygons as QuPath writes them, or a picture: tissue where its first channel
+            is not 0 (JPEG: 32 or more). It shows the whole slide or, if it has not the slide's
+            shape but that of ``bounds``, those.
         size: the slide's.
         bounds: the slide's scanned part, where it says so; polygons count from its corner.
         mpp: micrometres per level-0 pixel.
