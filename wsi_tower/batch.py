@@ -7,6 +7,8 @@ that catches every exception.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 import traceback
 from contextlib import contextmanager
@@ -21,12 +23,13 @@ from wsi_tower.errors import (
     StoreBusyError,
     UnsupportedSlideError,
     WsiTowerError,
+    without_secrets,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 __all__ = ["BatchSettings", "Outcome", "Progress", "SlideRow", "Status", "run_batch", "unwatched"]
 
@@ -215,7 +218,7 @@ def _runner(
 @contextmanager
 def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if settings.scheduler is not None:
         try:
@@ -239,16 +242,37 @@ def _client(settings: BatchSettings, processes: int) -> Iterator[Client]:
                 "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
             }
         ),
-        LocalCluster(
-            n_workers=processes,
-            threads_per_worker=1,
-            dashboard_address=":0",  # any free port, so that runs side by side do not clash
-            memory_limit=0,
-            security=True,  # other users of a shared node must not be able to send it work
-        ) as cluster,
+        _local_cluster(processes) as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+def _local_cluster(processes: int) -> LocalCluster:
+    """Worker processes of one thread, deaf to Ctrl-C: this process hears it and ends them."""
+    from distributed import LocalCluster
+
+    with _deaf_children():
+        return LocalCluster(
+            n_workers=processes,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # a free port, not to be seen from the network
+            memory_limit=0,
+            security=True,  # other users of a shared node must not be able to send it work
+        )
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C: they inherit that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def _check_workers(client: Client, address: str) -> None:
@@ -349,8 +373,8 @@ def _failure(job: Job, error: Exception) -> SlideRow:
         job.source,
         status,
         reason=error.reason if isinstance(error, WsiTowerError) else type(error).__name__,
-        message=str(error) if known else f"{type(error).__name__}: {error}",
-        traceback="" if status == "empty" else traceback.format_exc(),
+        message=without_secrets(str(error) if known else f"{type(error).__name__}: {error}"),
+        traceback="" if status == "empty" else without_secrets(traceback.format_exc()),
     )
 
 

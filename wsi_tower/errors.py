@@ -31,6 +31,7 @@ and ``--json`` carry, stable across versions. The tree::
 from __future__ import annotations
 
 import errno
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -63,6 +64,7 @@ __all__ = [
     "UnsupportedSlideError",
     "WsiTowerError",
     "storage_errors",
+    "without_secrets",
 ]
 
 
@@ -203,6 +205,20 @@ class StorageError(WsiTowerError, OSError):
     """The disk refused: full, read-only, no permission, or a file where a folder should be."""
 
     reason = "storage"
+
+
+_URL = re.compile(
+    r"([a-z][a-z0-9+.-]*://)(?:[^/\s@'\"]*@)?([^\s?#'\")]*)[?#]?[^\s'\")]*", re.IGNORECASE
+)
+
+
+def without_secrets(text: str) -> str:
+    """Text whose URLs keep scheme, host and path alone.
+
+    User, password and query stay out of messages, logs, stores and reports: signed addresses carry
+    their secret there.
+    """
+    return _URL.sub(r"\1\2", text)
 
 
 _STORAGE_REMEDIES = {

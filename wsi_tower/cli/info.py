@@ -31,7 +31,7 @@ def command(*, shared: Shared, slides: tuple[str, ...], reader: str) -> None:
     """
     import json
 
-    from wsi_tower.errors import WsiTowerError
+    from wsi_tower.errors import WsiTowerError, without_secrets
 
     told, failed = [], False
     for source in slides:
@@ -40,7 +40,10 @@ def command(*, shared: Shared, slides: tuple[str, ...], reader: str) -> None:
         except WsiTowerError as error:
             failed = True
             told.append(
-                {"source": source, "error": {"reason": error.reason, "message": str(error)}}
+                {
+                    "source": without_secrets(source),
+                    "error": {"reason": error.reason, "message": without_secrets(str(error))},
+                }
             )
     if shared.json:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json as json_module
-import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from wsi_tower.errors import WsiTowerError
+from wsi_tower.errors import WsiTowerError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,9 +110,10 @@ def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]
 
 
 def _tell(error: WsiTowerError, shared: Shared) -> None:
+    message = without_secrets(str(error))
     if shared.json:
-        told = {"error": {"reason": error.reason, "message": str(error)}}
+        told = {"error": {"reason": error.reason, "message": message}}
         click.echo(json_module.dumps(told, indent=2, ensure_ascii=False))
     if shared.verbose:
-        traceback.print_exc(file=sys.stderr)
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+        click.echo(without_secrets(traceback.format_exc()), err=True)
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {message}", err=True)

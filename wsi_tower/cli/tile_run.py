@@ -109,7 +109,7 @@ class RunSummary:
         """As ``--json`` prints it."""
         return {
             "workspace": str(self.workspace),
-            "report": str(self.page),
+            "report": str(self.page.absolute()),
             "seconds": self.seconds,
             "slides": [asdict(row) for row in self.rows],
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+from wsi_tower.errors import without_secrets
+
 __all__ = ["is_url", "name_of", "shown_source", "slide_id_of"]
 
 
@@ -18,10 +20,7 @@ def shown_source(source: str) -> str:
 
     User, password and query of a URL stay out: signed addresses carry their secret there.
     """
-    if not is_url(source):
-        return source
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return without_secrets(source) if is_url(source) else source
 
 
 def name_of(source: str) -> str:

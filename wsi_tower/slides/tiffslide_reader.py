@@ -29,7 +29,7 @@ from wsi_tower.slides.pixel_size import (
 )
 from wsi_tower.slides.pixels import as_rgb
 from wsi_tower.slides.port import Slide
-from wsi_tower.slides.sources import is_url, name_of
+from wsi_tower.slides.sources import is_url, name_of, shown_source
 from wsi_tower.slides.tiff import TIFF_DAMAGE, TiffPage, pages_of, pages_of_levels
 from wsi_tower.slides.unscanned import unscanned_levels
 
@@ -158,7 +158,7 @@ def _info(handle: Any, pages: list[TiffPage], source: str, mpp_um: float | None)
         power = ome_objective_power(pages[0].description, name)
     return SlideInfo(
         name=name,
-        source=source,
+        source=shown_source(source),
         reader="tiffslide",
         vendor=handle.properties.get("tiffslide.vendor") or "generic-tiff",
         size=size,
