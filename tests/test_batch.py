@@ -52,6 +52,8 @@ def work(job: Job, wait: bool, progress: Progress) -> Outcome:
             raise EmptySlideError("of 10 tiles 0 have tissue")
         case "unsupported":
             raise UnsupportedSlideError("slide e is OME-Zarr")
+        case "secret":
+            raise ConnectionError("https://me:pw@host/a.svs?X-Amz-Signature=SECRET refused")
         case "die":
             os._exit(1)
         case "busy once" if not wait:
@@ -157,3 +159,11 @@ def test_workers_are_never_more_than_slides() -> None:
     assert BatchSettings(0).processes_for(1) == 1
     with pytest.raises(SettingsError, match="not -1"):
         BatchSettings(-1)
+
+
+def test_secrets_of_urls_stay_out_of_rows() -> None:
+    (row,) = run_batch([Job("a", "secret")], work, BatchSettings(1))
+    assert "https://host/a.svs refused" in row.message
+    for text in (row.message, row.traceback):
+        assert "SECRET" not in text
+        assert "pw" not in text
