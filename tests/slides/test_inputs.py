@@ -411,3 +411,13 @@ def test_a_folder_that_may_not_be_read_is_an_input_error(
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InputError, match="may not be read by this user"):
         find_slides([str(tmp_path)])
+
+
+def test_absolute_entries_keep_the_name_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "4f2a.bin").touch()
+    (tmp_path / "a.svs").symlink_to(tmp_path / "store" / "4f2a.bin")
+    entry = SlideEntry("a", f"{tmp_path}/store/../a.svs", tissue_mask=f"{tmp_path}/store/../m.png")
+    assert entry.absolute().source == str(tmp_path.resolve() / "a.svs")
+    assert entry.absolute().tissue_mask == str(tmp_path.resolve() / "m.png")
+    assert SlideEntry("b", "https://host/b.svs").absolute().source == "https://host/b.svs"

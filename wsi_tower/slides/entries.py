@@ -40,6 +40,12 @@ class SlideEntry:
         mask = self.tissue_mask
         return replace(
             self,
-            source=self.source if is_url(self.source) else str(Path(self.source).absolute()),
-            tissue_mask=None if mask is None else str(Path(mask).absolute()),
+            source=self.source if is_url(self.source) else _absolute(self.source),
+            tissue_mask=None if mask is None else _absolute(mask),
         )
+
+
+def _absolute(source: str) -> str:
+    # The file's own name stays, also where it is a link: slides are known by it.
+    path = Path(source)
+    return str(path.parent.resolve() / path.name)
