@@ -69,6 +69,11 @@ class StoreContents:
     subsampling: str
     """Chroma subsampling of ``jpeg`` pixels: ``444``, ``422`` or ``420``."""
 
+    @property
+    def tiles(self) -> int:
+        """How many tiles."""
+        return len(self.columns["xy_l0"])
+
 
 def write_store(
     folder: Path, slide: Slide, contents: StoreContents, progress: Callable[[int, int], None]
@@ -93,8 +98,13 @@ def write_store(
     write_columns(tiles, contents.columns)
     stored_bytes = 0
     if contents.pixels != "none":
-        writer = _pixel_writer(tiles, folder / "tiles" / "pixels", slide, contents)
-        digests["pixels"], stored_bytes = writer.write(progress)
+        compressed = native_level(slide, contents.plan) if contents.pixels == "native" else None
+        _create_pixels(tiles, contents, compressed)
+        chunks = _copied(compressed, contents) if compressed else _encoded(slide, contents)
+        writer = _write_chunks(
+            folder / "tiles" / "pixels", chunks, lambda done: progress(done, contents.tiles)
+        )
+        digests["pixels"], stored_bytes = writer.digest, writer.stored_bytes
     root.attrs["wsi_tower"] = {
         **contents.header.completed(digest(digests)).to_json(),
         "array_digests": digests,
@@ -144,37 +154,14 @@ def _write_thumbnail(root: zarr.Group, slide: Slide) -> None:
     array[...] = overview.rgb
 
 
-@dataclass(frozen=True)
-class _PixelWriter:
-    """The encoded chunks of one store's pixels, and the codec that decodes them."""
-
-    array: Path
-    tiles: int
-    chunks: Callable[[], Iterator[bytes]]
-
-    def write(self, progress: Callable[[int, int], None]) -> tuple[str, int]:
-        """Write all chunks; digest and bytes of them."""
-        writer = ShardWriter(self.array)
-        try:
-            for chunk in self.chunks():
-                writer.append(chunk)
-                progress(writer.chunks, self.tiles)
-            writer.close()
-        finally:
-            writer.discard()
-        return writer.digest, writer.stored_bytes
-
-
-def _pixel_writer(
-    tiles: zarr.Group, array: Path, slide: Slide, contents: StoreContents
-) -> _PixelWriter:
-    """Make the array of pixels and the chunks that go into it."""
-    xy_l0 = contents.columns["xy_l0"]
-    compressed = native_level(slide, contents.plan) if contents.pixels == "native" else None
+def _create_pixels(
+    tiles: zarr.Group, contents: StoreContents, compressed: CompressedLevel | None
+) -> None:
+    """Make the array of pixels; its chunks are written beside zarr."""
     side = contents.plan.tile_px
     tiles.create_array(
         "pixels",
-        shape=(len(xy_l0), side, side, 3),
+        shape=(contents.tiles, side, side, 3),
         dtype="uint8",
         chunks=(1, side, side, 3),
         shards=(CHUNKS_PER_SHARD, side, side, 3),
@@ -184,14 +171,21 @@ def _pixel_writer(
         chunk_key_encoding=FLAT_KEYS,
         **_codecs(contents, compressed),
     )
-    if compressed is not None:
-        return _PixelWriter(array, len(xy_l0), lambda: _copied(compressed, contents))
-    encoder = _encoder(contents)
-    return _PixelWriter(
-        array,
-        len(xy_l0),
-        lambda: (encoder(read_tile(slide, contents.plan, int(x), int(y))) for x, y in xy_l0),
-    )
+
+
+def _write_chunks(
+    array: Path, chunks: Iterator[bytes], progress: Callable[[int], None]
+) -> ShardWriter:
+    """Write encoded chunks into the shards of an array; the closed writer tells what it wrote."""
+    writer = ShardWriter(array)
+    try:
+        for chunk in chunks:
+            writer.append(chunk)
+            progress(writer.chunks)
+        writer.close()
+    finally:
+        writer.discard()
+    return writer
 
 
 def _codecs(contents: StoreContents, compressed: CompressedLevel | None) -> dict[str, Any]:
@@ -210,6 +204,13 @@ def _encoder(contents: StoreContents) -> Callable[[NDArray[np.uint8]], bytes]:
     return lambda pixels: encode(
         pixels, quality=contents.jpeg_quality, subsampling=contents.subsampling
     )
+
+
+def _encoded(slide: Slide, contents: StoreContents) -> Iterator[bytes]:
+    """The chosen tiles read from the slide and encoded anew."""
+    encoder = _encoder(contents)
+    for x_l0, y_l0 in contents.columns["xy_l0"]:
+        yield encoder(read_tile(slide, contents.plan, int(x_l0), int(y_l0)))
 
 
 def _copied(compressed: CompressedLevel, contents: StoreContents) -> Iterator[bytes]:
