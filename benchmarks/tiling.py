@@ -10,9 +10,6 @@ one-thread loop of the same repeat. Warm page cache; process start-up is not cou
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -26,6 +23,7 @@ import click
 import numpy as np
 import openslide
 
+from benchmarks.results import RESULTS, write_results
 from wsi_tower.phantom import PhantomSettings, write_phantom
 from wsi_tower.slides import SlideEntry, open_slide
 from wsi_tower.tiles import PixelMode, TileJob, TileSettings, TileStore, tile_slide
@@ -70,7 +68,7 @@ def main(slide: Path | None, repeats: int) -> None:
 
 
 def _phantom() -> Path:
-    path = HERE / "results" / "phantom-20mm.svs"
+    path = RESULTS / "phantom-20mm.svs"
     if not path.exists():
         click.echo("Writing the phantom (once, minutes) …")
         path.parent.mkdir(exist_ok=True)
@@ -144,19 +142,14 @@ def _print(measured: list[Measurement]) -> None:
 
 
 def _write(slide: Path, measured: list[Measurement], repeats: int) -> None:
-    path = HERE / "results" / "tiling.json"
-    path.parent.mkdir(exist_ok=True)
     record = {
         "slide": slide.name,
         "slide_bytes": slide.stat().st_size,
         "seed": SEED,
         "repeats": repeats,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
         "measured": [asdict(one) for one in measured],
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    click.echo(f"Written to {path}")
+    write_results("tiling", record)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "wsi_tower"
 ROOMS = (
     *("errors", "geometry", "records", "workspace", "batch", "stain", "jpeg", "ngff", "slides"),
-    *("phantom", "annotations", "tissue", "tiles", "report", "cli"),
+    *("annotations", "phantom", "tissue", "tiles", "report", "cli"),
 )
 """Each imports only from rooms before it."""
 DEEP_IMPORTS = {"wsi_tower.jpeg.codec"}

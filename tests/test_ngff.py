@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from wsi_tower.ngff import read_label_image, write_label_image
+from wsi_tower.geometry import LevelSize
+from wsi_tower.ngff import read_label_image, write_instance_bands, write_label_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,3 +107,63 @@ def test_an_existing_group_is_not_overwritten(path: Path, labels: np.ndarray) ->
 
     with pytest.raises(ContainsGroupError):
         write_label_image(path, labels, pixel_um=(8, 8), name="tissue", classes=CLASSES)
+
+
+class TestBands:
+    def written(self, path: Path, ids: np.ndarray, rows: int) -> None:
+        write_instance_bands(
+            path,
+            (ids[top : top + rows] for top in range(0, len(ids), rows)),
+            size=LevelSize(ids.shape[1], ids.shape[0]),
+            pixel_um=(0.5, 0.5),
+            name="nuclei",
+            more={"kinds": ["a", "b"]},
+        )
+
+    @pytest.mark.parametrize("shape", [(1, 1), (300, 700), (512, 64), (1025, 700), (1600, 300)])
+    @pytest.mark.parametrize("rows", [1, 97, 256, 1024])
+    def test_every_level_takes_every_second_pixel_however_the_bands_come(
+        self, tmp_path: Path, shape: tuple[int, int], rows: int
+    ) -> None:
+        import zarr
+
+        ids = np.random.default_rng(0).integers(0, 2**32, shape, np.uint32)
+        self.written(tmp_path / "a", ids, rows)
+        for dataset in attributes(tmp_path / "a")["multiscales"][0]["datasets"]:
+            found = zarr.open_array(tmp_path / "a" / dataset["path"], mode="r")
+            step = 2 ** int(dataset["path"])
+            assert found.dtype == np.uint32
+            assert np.array_equal(found[:], ids[::step, ::step])
+
+    def test_a_level_has_one_file_every_512_rows(self, tmp_path: Path) -> None:
+        ids = np.ones((1600, 2000), np.uint32)
+        self.written(tmp_path / "a", ids, 256)
+        found = [len([file for file in (tmp_path / "a" / level / "c").rglob("*") if file.is_file()])
+                 for level in "0123"]  # fmt: skip
+        assert found == [4, 2, 1, 1]  # 1600, 800, 400 and 200 rows
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+    def test_ome_zarr_s_reader_finds_the_labels_and_attributes_stand_beside(
+        self, tmp_path: Path
+    ) -> None:
+        ids = np.arange(600 * 400, dtype=np.uint32).reshape(600, 400)
+        self.written(tmp_path / "a", ids, 256)
+        location = parse_url(tmp_path / "a")
+        assert location is not None
+        (node,) = list(Reader(location)())
+        assert np.array_equal(np.asarray(node.data[0]), ids)
+        assert attributes(tmp_path / "a")["image-label"] == {"version": "0.5"}
+        document = json.loads((tmp_path / "a" / "zarr.json").read_text())
+        assert document["attributes"]["kinds"] == ["a", "b"]
+
+    @pytest.mark.parametrize("height", [599, 601])
+    def test_bands_of_another_height_are_refused(self, tmp_path: Path, height: int) -> None:
+        with pytest.raises(ValueError, match=r"rows|shape"):
+            write_instance_bands(
+                tmp_path / "a",
+                iter([np.ones((height, 10), np.uint32)]),
+                size=LevelSize(10, 600),
+                pixel_um=(1, 1),
+                name="a",
+                more={},
+            )

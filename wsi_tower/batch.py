@@ -124,10 +124,15 @@ class BatchSettings:
         if self.workers < 0:
             raise SettingsError(f"workers must be 0 (one per core) or more, not {self.workers}")
 
+    @property
+    def processes(self) -> int:
+        """Local processes, were there slides enough."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return self.workers or cores or 1
+
     def processes_for(self, slides: int) -> int:
         """Local processes for so many slides."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return max(1, min(self.workers or cores or 1, slides))
+        return max(1, min(self.processes, slides))
 
 
 @dataclass(frozen=True, slots=True)

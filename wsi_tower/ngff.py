@@ -1,4 +1,4 @@
-"""OME-NGFF 0.5 label images: written as small pyramids, read back as arrays.
+"""OME-NGFF 0.5 label images: written as pyramids, read back as arrays.
 
 Specification: OME-NGFF 0.5, sections *multiscales* and *image-label*. Scales are micrometres; each
 level takes every second pixel of the finer one, so all share the centre of their first pixel.
@@ -6,6 +6,7 @@ level takes every second pixel of the finer one, so all share the centre of thei
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,16 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from wsi_tower.geometry import LevelSize
+
     Rgba = tuple[int, int, int, int]
 
-__all__ = ["read_label_image", "write_label_image"]
+__all__ = ["read_label_image", "write_instance_bands", "write_label_image"]
 
 _VERSION = "0.5"
 _SMALLEST_PX = 256
@@ -44,26 +47,41 @@ def write_label_image(
         name: of the image.
         classes: name and colour of every class.
     """
-    pyramid = _pyramid(labels)
-    group = zarr.create_group(store=path, zarr_format=3)
-    group.attrs["ome"] = {
-        "version": _VERSION,
-        "multiscales": [_multiscale(name, len(pyramid), pixel_um)],
-        "image-label": _image_label(classes),
-    }
-    for level, values in enumerate(pyramid):
-        chunk = min(_CHUNK_PX, max(values.shape))
-        shard = tuple(-(-side // chunk) * chunk for side in values.shape)
-        array = group.create_array(
-            str(level),
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=(chunk, chunk),
-            shards=shard,
-            compressors=ZstdCodec(level=3),
-            dimension_names=("y", "x"),
-        )
-        array[:] = values
+    image = _Image(name, labels.shape[0], labels.shape[1], pixel_um)
+    finest = _created(path, image, labels.dtype, _image_label(classes), rows_a_file=len(labels))
+    finest.take(labels)
+    finest.finish()
+
+
+def write_instance_bands(
+    path: Path,
+    bands: Iterable[NDArray[np.uint32]],
+    *,
+    size: LevelSize,
+    pixel_um: tuple[float, float],
+    name: str,
+    more: Mapping[str, Any],
+) -> None:
+    """Write a label image of instances with its pyramid, as its rows come.
+
+    Held at a time: a band, and 512 rows of each level; a level has one file every 512 rows.
+
+    Args:
+        path: the group, not there yet.
+        bands: ids from the top down, 0 for none; each any number of rows × the image's width.
+        size: of the image in pixels.
+        pixel_um: micrometres per pixel along x and y.
+        name: of the image.
+        more: attributes of the group beside those of OME, plain values.
+
+    Raises:
+        ValueError: the bands are not as high together, or as wide, as the image.
+    """
+    image = _Image(name, size.height, size.width, pixel_um)
+    finest = _created(path, image, np.dtype(np.uint32), {"version": _VERSION}, _CHUNK_PX, more)
+    for band in bands:
+        finest.take(band)
+    finest.finish()
 
 
 def read_label_image(path: Path) -> NDArray[np.uint8]:
@@ -72,28 +90,118 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
     return values
 
 
-def _pyramid(labels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """The image and its halvings; every second pixel, since labels do not average."""
-    levels = [np.ascontiguousarray(labels)]
-    while max(levels[-1].shape) > _SMALLEST_PX:
-        levels.append(np.ascontiguousarray(levels[-1][::2, ::2]))
-    return levels
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What the metadata say of an image."""
+
+    name: str
+    height: int
+    width: int
+    pixel_um: tuple[float, float]
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Height and width of the image and of its halvings."""
+        shapes = [(self.height, self.width)]
+        while max(shapes[-1]) > _SMALLEST_PX:
+            height, width = shapes[-1]
+            shapes.append((-(-height // 2), -(-width // 2)))
+        return shapes
+
+    @property
+    def multiscale(self) -> dict[str, Any]:
+        """The OME metadata of its levels."""
+        scale = (self.pixel_um[1], self.pixel_um[0])
+        return {
+            "name": self.name,
+            "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"],
+            "datasets": [
+                {
+                    "path": str(level),
+                    "coordinateTransformations": [
+                        {"type": "scale", "scale": [2**level * side for side in scale]}
+                    ],
+                }
+                for level in range(len(self.shapes))
+            ],
+        }
 
 
-def _multiscale(name: str, levels: int, pixel_um: tuple[float, float]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"],
-        "datasets": [
-            {
-                "path": str(level),
-                "coordinateTransformations": [
-                    {"type": "scale", "scale": [2**level * pixel_um[1], 2**level * pixel_um[0]]}
-                ],
-            }
-            for level in range(levels)
-        ],
+class _Level:
+    """A level that grows from the top: full bands are written, and every second pixel goes on.
+
+    Every second, since labels do not average.
+    """
+
+    def __init__(self, array: zarr.Array[Any], rows_a_file: int, coarser: _Level | None) -> None:
+        self._array = array
+        self._coarser = coarser
+        # An even number of rows, or all there are: every band but the first starts on a kept row.
+        self._band = np.empty((min(rows_a_file, array.shape[0]), array.shape[1]), array.dtype)
+        self._filled = 0
+        self._top = 0
+
+    def take(self, rows: NDArray[Any]) -> None:
+        """Add rows below those that came before."""
+        while len(rows):
+            fitting = rows[: len(self._band) - self._filled]
+            self._band[self._filled : self._filled + len(fitting)] = fitting
+            self._filled += len(fitting)
+            rows = rows[len(fitting) :]
+            if self._filled == len(self._band):
+                self._write()
+
+    def finish(self) -> None:
+        """Write what is left, here and in the coarser levels."""
+        self._write()
+        if self._top != self._array.shape[0]:
+            raise ValueError(f"{self._top} rows came for a level of {self._array.shape[0]}")
+        if self._coarser is not None:
+            self._coarser.finish()
+
+    def _write(self) -> None:
+        band = self._band[: self._filled]
+        if not len(band):
+            return
+        self._array[self._top : self._top + len(band)] = band
+        self._top += len(band)
+        self._filled = 0
+        if self._coarser is not None:
+            self._coarser.take(band[::2, ::2])
+
+
+def _created(
+    path: Path,
+    image: _Image,
+    dtype: np.dtype[Any],
+    label: Mapping[str, Any],
+    rows_a_file: int,
+    more: Mapping[str, Any] | None = None,
+) -> _Level:
+    """A new group with its empty levels; the finest is returned, and feeds the others."""
+    group = zarr.create_group(store=path, zarr_format=3)
+    ome: dict[str, Any] = {
+        "version": _VERSION,
+        "multiscales": [image.multiscale],
+        "image-label": dict(label),
     }
+    group.attrs.update({"ome": ome, **(more or {})})
+    level: _Level | None = None
+    for number, shape in reversed(list(enumerate(image.shapes))):
+        chunk = min(_CHUNK_PX, max(shape))
+        rows = min(rows_a_file, shape[0])
+        array = group.create_array(
+            str(number),
+            shape=shape,
+            dtype=dtype,
+            chunks=(chunk, chunk),
+            shards=(-(-rows // chunk) * chunk, -(-shape[1] // chunk) * chunk),
+            compressors=ZstdCodec(level=3),
+            dimension_names=("y", "x"),
+        )
+        level = _Level(array, rows_a_file, level)
+    assert level is not None
+    return level
 
 
 def _image_label(classes: Mapping[int, tuple[str, Rgba]]) -> dict[str, Any]:

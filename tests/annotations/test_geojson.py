@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from shapely.geometry import MultiPolygon, Polygon, box
 
-from wsi_tower.annotations import geojson_text, read_geojson_polygons, write_geojson
+from wsi_tower.annotations import (
+    annotation_feature,
+    geojson_text,
+    read_geojson_polygons,
+    read_slide_polygons,
+    write_geojson,
+)
 from wsi_tower.errors import AnnotationError
 from wsi_tower.geometry import Level0Box
 
@@ -116,3 +122,28 @@ def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\x89PNG\r\n\xff\xfe\x00")
     with pytest.raises(AnnotationError, match=r"binary\.json"):
         read_geojson_polygons(tmp_path / "binary.json")
+
+
+def test_polygons_of_several_slides_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    features = [feature(SQUARE), feature(SQUARE), feature(SQUARE), feature(POINT), feature(SQUARE)]
+    for one, slide in zip(features, ("b", 7, "b", "c", None), strict=True):
+        if slide is not None:
+            one["properties"]["slide"] = slide
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    found = read_slide_polygons(path)
+    assert [(slide, len(areas)) for slide, areas in found.items()] == [
+        ("b", 2),
+        ("7", 1),
+        (None, 1),
+    ]
+
+
+def test_a_feature_carries_what_else_is_known_of_it() -> None:
+    made = annotation_feature(box(0, 0, 1.2345, 1), "Tumor", (200, 0, 0), metastasis="micro")
+    assert made["properties"] == {
+        "objectType": "annotation",
+        "classification": {"name": "Tumor", "color": [200, 0, 0]},
+        "metastasis": "micro",
+    }
+    assert max(x for x, _ in made["geometry"]["coordinates"][0]) == 1.23

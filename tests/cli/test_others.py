@@ -84,6 +84,9 @@ def test_phantom_writes_slides_truth_and_a_list(tmp_path: Path) -> None:
         (["--size", "14×11"], "'14' is not a number with a unit"),
         (["--mpp", "0"], "0"),
         (["--slides", "0"], "0 phantom slides"),
+        (["--tumour-outlines", "no.geojson"], "no.geojson have no pixel size"),
+        (["--tumour-outlines", "no.geojson", "--tumour-mpp", "0.2"], "No such file"),
+        (["--tumour-mpp", "0.2"], "0.2 µm/px but no file"),
     ],
 )
 def test_impossible_phantoms_are_refused(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -91,6 +94,28 @@ def test_impossible_phantoms_are_refused(tmp_path: Path, arguments: list[str], s
     assert result.exit_code == 2
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_phantom_refuses_outlines_without_use_before_it_writes(tmp_path: Path) -> None:
+    outlines = tmp_path / "dots.geojson"
+    outlines.write_text('{"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}')
+    result = run("phantom", tmp_path / "out", "--tumour-outlines", outlines, "--tumour-mpp", 0.25)
+    assert result.exit_code == 2
+    assert "no area of more than 0.2 mm at 0.25 µm per unit" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_phantom_lays_on_outlines_and_labels_nuclei(tmp_path: Path) -> None:
+    outlines = tmp_path / "a.geojson"
+    outlines.write_text(
+        '{"type": "Polygon", "coordinates": [[[0, 0], [900, 0], [900, 900], [0, 0]]]}'
+    )
+    asked = ("--slides", 1, "--size", "2mm×1.5mm", "--mpp", 2, "-j", 2, "--nuclei")
+    out = tmp_path / "out"
+    result = run("phantom", out, *asked, "--tumour-outlines", outlines, "--tumour-mpp", 0.5)
+    assert result.exit_code == 0, result.output
+    assert (out / "slides.csv").read_text().splitlines()[1].endswith(",tumour,micro")
+    assert (out / "truth" / "phantom-01.nuclei.ome.zarr" / "zarr.json").is_file()
 
 
 def test_phantom_into_a_file_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,16 @@ def test_pens_can_be_left_out() -> None:
         ({"pen_every": -1}, "give 0 for none"),
         ({"pen_colours": ()}, "give one or more of green"),
         ({"pen_colours": ("pink",)}, "'pink'"),
+        ({"tumour_outlines": Path("a.geojson")}, "a.geojson have no pixel size; give that of"),
+        ({"tumour_outlines_mpp": 0.25}, "size of 0.25 µm/px but no file; give the GeoJSON"),
+        (
+            {"tumour_outlines": Path("a.geojson"), "tumour_outlines_mpp": 0.0},
+            "pixel size of the tumour outlines is 0 µm/px; choose more than 0.05",
+        ),
+        (
+            {"tumour_outlines": Path("a.geojson"), "tumour_outlines_mpp": math.nan},
+            "pixel size of the tumour outlines is nan",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_value(wrong: dict[str, Any], said: str) -> None:

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from wsi_tower.geometry import Level0Box
 
-__all__ = ["Area", "NamedArea", "geojson_text", "read_geojson_polygons", "write_geojson"]
+__all__ = [
+    "Area",
+    "NamedArea",
+    "annotation_feature",
+    "geojson_text",
+    "read_geojson_polygons",
+    "read_slide_polygons",
+    "write_geojson",
+]
 
 Area: TypeAlias = Polygon | MultiPolygon
 """One outline, or several that belong together."""
@@ -62,15 +70,52 @@ def read_geojson_polygons(path: Path, bounds: Level0Box | None = None) -> list[N
     Raises:
         AnnotationError: the file cannot be read, is not GeoJSON, or holds a broken geometry.
     """
-    areas = []
-    for number, (geometry, properties) in enumerate(_features(_load(path), path)):
-        try:
-            area = _area(shape(geometry))
-        except _BROKEN_GEOMETRY as error:
-            raise _unreadable(path, f"geometry {number} is broken: {error}") from error
-        if not area.is_empty:
-            areas.append(NamedArea(_class_name(properties), _moved(area, bounds, 1)))
-    return areas
+    return [
+        NamedArea(_class_name(properties), _moved(area, bounds, 1))
+        for area, properties in _areas(path)
+    ]
+
+
+def read_slide_polygons(path: Path) -> dict[str | None, list[Area]]:
+    """Read a file that holds the polygons of several slides.
+
+    Args:
+        path: the file; as for `read_geojson_polygons`, and the property ``slide`` of a feature
+            names its slide.
+
+    Returns:
+        Polygons by slide, in the file's order; under None those that name no slide.
+
+    Raises:
+        AnnotationError: the file cannot be read, is not GeoJSON, or holds a broken geometry.
+    """
+    slides: dict[str | None, list[Area]] = {}
+    for area, properties in _areas(path):
+        named = properties.get("slide") if isinstance(properties, dict) else None
+        slides.setdefault(None if named is None else str(named), []).append(area)
+    return slides
+
+
+def annotation_feature(
+    area: Area, classification: str, color: Sequence[int], **more: Any
+) -> dict[str, Any]:
+    """A QuPath annotation as a GeoJSON feature.
+
+    Args:
+        area: its outline in level-0 pixels, written to a hundredth of a pixel.
+        classification: name of its class.
+        color: its red, green and blue, 0 to 255.
+        more: further properties, plain values.
+    """
+    return {
+        "type": "Feature",
+        "geometry": _rounded(area),
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": classification, "color": list(color)},
+            **more,
+        },
+    }
 
 
 def geojson_text(
@@ -88,15 +133,9 @@ def geojson_text(
         color: its red, green and blue, 0 to 255.
         bounds: the slide's scanned part, where it says so; its corner is subtracted.
     """
-    properties = {
-        "objectType": "annotation",
-        "classification": {"name": classification, "color": list(color)},
-    }
     whole = [areas] if isinstance(areas, Polygon | MultiPolygon) else areas
     parts = (_moved(part, bounds, -1) for area in whole for part in shapely.get_parts(area))
-    features = [
-        {"type": "Feature", "geometry": _rounded(part), "properties": properties} for part in parts
-    ]
+    features = [annotation_feature(part, classification, color) for part in parts]
     return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"
 
 
@@ -113,6 +152,17 @@ def write_geojson(
         StorageError: the disk refused.
     """
     write_text_aside(path, geojson_text(areas, classification, color, bounds))
+
+
+def _areas(path: Path) -> Iterator[tuple[Area, Any]]:
+    """Sound polygons of a file and the properties of their features."""
+    for number, (geometry, properties) in enumerate(_features(_load(path), path)):
+        try:
+            area = _area(shape(geometry))
+        except _BROKEN_GEOMETRY as error:
+            raise _unreadable(path, f"geometry {number} is broken: {error}") from error
+        if not area.is_empty:
+            yield area, properties
 
 
 def _load(path: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,51 +16,78 @@ if TYPE_CHECKING:
 __all__ = ["Field", "SmoothField", "fractal_noise", "periodic_noise"]
 
 Field: TypeAlias = NDArray[np.float32]
-"""One number a pixel: height × width."""
+"""One number a pixel, height × width, or one a point."""
 
 
 @dataclass(frozen=True, slots=True)
 class SmoothField:
     """A random field over the plane that changes over a given length: a cubic B-spline surface.
 
-    Any box of it can be had at any time, and neighbouring boxes meet without a seam.
+    Any box or point of it can be had at any time, and neighbouring boxes meet without a seam.
     """
 
     lattice: Field
     """Random control points: rows × columns."""
-    spacing_l0: float
-    """Level-0 pixels between control points."""
+    spacing_um: float
+    """Micrometres between control points."""
 
     @classmethod
-    def over(cls, rng: np.random.Generator, extent_l0: tuple[int, int], spacing_l0: float) -> Self:
-        """A field of mean 0 and standard deviation near 1 over width × height from the origin."""
-        width, height = (math.ceil(side / spacing_l0) + 4 for side in extent_l0)
+    def over(
+        cls, rng: np.random.Generator, extent_um: tuple[float, float], spacing_um: float
+    ) -> Self:
+        """A field of mean 0 and deviation near 1 over width × height, and a little beyond."""
+        width, height = (math.ceil(side / spacing_um) + 4 + 2 * _BEYOND for side in extent_um)
         # A uniform cubic B-spline keeps 0.479 of white control points' variance along each axis.
         lattice = rng.standard_normal((height, width)) / 0.479
-        return cls(lattice.astype(np.float32), spacing_l0)
+        return cls(lattice.astype(np.float32), spacing_um)
 
-    def __call__(self, box: Level0Box) -> Field:
-        """The field at the pixels of a box inside the extent: height × width."""
-        row, weights_y = _spline_weights(box.y, box.height, self.spacing_l0)
-        column, weights_x = _spline_weights(box.x, box.width, self.spacing_l0)
+    def over_box(self, box: Level0Box, mpp: float) -> Field:
+        """The field at the pixels of a box: height × width."""
+        row, weights_y = self._pixel_weights(box.y, box.height, mpp)
+        column, weights_x = self._pixel_weights(box.x, box.width, mpp)
         patch = self.lattice[row : row + weights_y.shape[1], column : column + weights_x.shape[1]]
         field = weights_y[:, : patch.shape[0]] @ patch @ weights_x[:, : patch.shape[1]].T
         return np.asarray(field, np.float32)
 
+    def at(self, x_um: NDArray[Any], y_um: NDArray[Any]) -> Field:
+        """The field at points: as many values."""
+        row, weights_y = _point_weights(self._position(y_um), self.lattice.shape[0])
+        column, weights_x = _point_weights(self._position(x_um), self.lattice.shape[1])
+        patch = self.lattice[row[:, :, None], column[:, None, :]]
+        return np.asarray(np.einsum("ni,nij,nj->n", weights_y, patch, weights_x), np.float32)
 
-def _spline_weights(start_l0: int, count: int, spacing_l0: float) -> tuple[int, Field]:
-    """First control point that matters, and pixels × control points of basis values."""
-    position = (start_l0 + np.arange(count) + 0.5) / spacing_l0
-    first = int(position[0])
-    knot = position.astype(np.int64)
-    t = position - knot
+    def _position(self, along_um: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(along_um, np.float64) / self.spacing_um + _BEYOND
+
+    def _pixel_weights(self, start_l0: int, count: int, mpp: float) -> tuple[int, Field]:
+        """First control point that matters, and pixels × control points of basis values."""
+        position = self._position((start_l0 + np.arange(count) + 0.5) * mpp)
+        first = int(position[0])
+        knot = position.astype(np.int64)
+        weights = np.zeros((count, int(knot[-1]) - first + 4), np.float32)
+        columns = (knot - first)[:, None] + np.arange(4)
+        np.put_along_axis(weights, columns, _basis(position - knot), axis=1)
+        return first, weights
+
+
+_BEYOND = 2
+"""Control points before the origin, so that points a little outside are known, too."""
+
+
+def _point_weights(
+    position: NDArray[np.float64], control_points: int
+) -> tuple[NDArray[np.int64], Field]:
+    """Four control points and their weights for every point: N × 4 each."""
+    knot = np.clip(position.astype(np.int64), 0, control_points - 4)
+    return knot[:, None] + np.arange(4), _basis(np.clip(position - knot, 0, 1))
+
+
+def _basis(t: NDArray[np.float64]) -> Field:
+    """Values of the four cubic B-splines that reach a point: N × 4."""
     basis = np.stack(
         [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
     )
-    weights = np.zeros((count, int(knot[-1]) - first + 4), np.float32)
-    columns = (knot - first)[:, None] + np.arange(4)
-    np.put_along_axis(weights, columns, basis.astype(np.float32) / 6, axis=1)
-    return first, weights
+    return (basis / 6).astype(np.float32)
 
 
 def fractal_noise(rng: np.random.Generator, side: int, cells: int, octaves: int) -> Field:

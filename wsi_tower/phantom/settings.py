@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from wsi_tower.errors import SettingsError
 from wsi_tower.geometry import MAX_MPP, MIN_MPP, Level0Size
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["PenColour", "PhantomSettings"]
 
@@ -42,11 +45,19 @@ class PhantomSettings:
     """Every n-th slide carries a pen stroke, 1 all of them, 0 none."""
     pen_colours: tuple[PenColour, ...] = ("green", "red", "blue", "black")
     """Colours of the pen strokes, taken in turn."""
+    tumour_outlines: Path | None = None
+    """GeoJSON of real outlines to lay onto the slides in place of generated tumour; the property
+    ``slide`` of a feature says which belong together. Its contents then shape the bytes, too."""
+    tumour_outlines_mpp: float | None = None
+    """Micrometres per unit of that file's coordinates: the pixel size they were drawn at."""
+    nuclei: bool = False
+    """Whether every nucleus is labelled in an image of its own, as large as the slide."""
 
     def __post_init__(self) -> None:
         self._check_counts()
         self._check_extent()
         self._check_pen()
+        self._check_outlines()
 
     @property
     def size(self) -> Level0Size:
@@ -98,4 +109,22 @@ class PhantomSettings:
             raise SettingsError(
                 f"pen colours {self.pen_colours!r}; give one or more of "
                 f"{', '.join(get_args(PenColour))}"
+            )
+
+    def _check_outlines(self) -> None:
+        mpp = self.tumour_outlines_mpp
+        if self.tumour_outlines is None and mpp is not None:
+            raise SettingsError(
+                f"tumour outlines have a pixel size of {mpp:g} µm/px but no file; give the GeoJSON "
+                f"file, or leave the pixel size out"
+            )
+        if self.tumour_outlines is not None and mpp is None:
+            raise SettingsError(
+                f"tumour outlines {self.tumour_outlines} have no pixel size; give that of the "
+                f"slides they were drawn on (0.243 µm/px for Camelyon16)"
+            )
+        if mpp is not None and not (math.isfinite(mpp) and MIN_MPP < mpp <= MAX_MPP):
+            raise SettingsError(
+                f"pixel size of the tumour outlines is {mpp:g} µm/px; choose more than "
+                f"{MIN_MPP:g} and up to {MAX_MPP:g}"
             )

@@ -1,4 +1,7 @@
-"""Outlines with known truth: pieces of tissue and strokes of a felt pen, in micrometres."""
+"""Outlines with known truth: pieces of tissue, ragged areas in them, and strokes of a felt pen.
+
+All in micrometres.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import shapely
-from shapely.affinity import affine_transform
+from shapely.affinity import affine_transform, rotate
 from shapely.geometry import LineString, Polygon
 
 from wsi_tower.phantom.noise import fractal_noise
@@ -18,7 +21,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["pen_stroke_um", "tissue_pieces_um"]
+__all__ = [
+    "largest",
+    "longest_um",
+    "pen_stroke_um",
+    "point_inside",
+    "polygons_in",
+    "ragged_area_um",
+    "tissue_pieces_um",
+]
 
 _GRID = 320
 """Cells along each side of the grid that a piece's outline is traced on."""
@@ -28,6 +39,9 @@ _SMOOTHING = 4
 """Cells of the mask over which an outline is averaged, to each side."""
 _RAGGEDNESS = 0.16
 """How far noise moves an outline, in half-axes of the piece."""
+_ROUGHNESS = 0.3
+"""The same for areas inside tissue, which grow along what lies there."""
+_POINT_TRIES = 200
 _MIN_FRAGMENT = 0.002
 """Share of a piece's area below which a fragment or hole is dropped."""
 
@@ -42,7 +56,7 @@ def tissue_pieces_um(rng: np.random.Generator, width_um: float, height_um: float
     for left, top, width, height in _slots(rng, width_um, height_um):
         # The 2 × 2 matrix, then the offset.
         piece = affine_transform(_ragged_blob(rng), (width, 0, 0, height, left, top))
-        fragments += [part for part in shapely.get_parts(piece) if isinstance(part, Polygon)]
+        fragments += polygons_in(piece)
     return fragments
 
 
@@ -56,7 +70,7 @@ def pen_stroke_um(
         room for that.
     """
     pen_width_um = min(rng.uniform(1_000, 1_500), 0.12 * min(width_um, height_um))
-    left, top, right, bottom = _largest(pieces_um).bounds
+    left, top, right, bottom = largest(pieces_um).bounds
     start = rng.uniform(0, 2 * math.pi)
     angle = start + np.linspace(0, rng.uniform(1.1, 1.6) * math.pi, 90)
     wobble = 1 + 0.07 * np.sin(3 * angle + rng.uniform(0, 6)) + 0.03 * np.sin(7 * angle)
@@ -64,7 +78,51 @@ def pen_stroke_um(
     y = (top + bottom) / 2 + 0.5 * (bottom - top) * wobble * np.sin(angle)
     stroke = LineString(np.stack([x, y], axis=1)).buffer(pen_width_um / 2)
     inside = shapely.box(0, 0, width_um, height_um)
-    return _largest(shapely.get_parts(shapely.intersection(stroke, inside)))
+    return largest(polygons_in(shapely.intersection(stroke, inside)))
+
+
+def ragged_area_um(rng: np.random.Generator, length_um: float) -> Polygon:
+    """An irregular area around the origin, turned at random, rougher than a piece of tissue.
+
+    Args:
+        rng: source of randomness.
+        length_um: its longest dimension.
+    """
+    squeeze = rng.uniform(0.55, 1)
+    blob = affine_transform(_ragged_blob(rng, _ROUGHNESS), (1, 0, 0, squeeze, 0, 0))
+    area = rotate(largest(polygons_in(blob)), rng.uniform(0, 360))
+    middle, scale_um = area.centroid, length_um / longest_um(area)
+    return affine_transform(
+        area, (scale_um, 0, 0, scale_um, -scale_um * middle.x, -scale_um * middle.y)
+    )
+
+
+def point_inside(rng: np.random.Generator, area: shapely.Geometry) -> tuple[float, float]:
+    """A point of an area, each as likely as the other."""
+    left, top, right, bottom = shapely.bounds(area)
+    for _ in range(_POINT_TRIES):
+        x, y = rng.uniform(left, right), rng.uniform(top, bottom)
+        if shapely.contains_xy(area, x, y):
+            return x, y
+    inside = shapely.point_on_surface(area)
+    return float(shapely.get_x(inside)), float(shapely.get_y(inside))
+
+
+def longest_um(area_um: Polygon) -> float:
+    """Longest dimension of an area: the distance of its two remotest points."""
+    corners = shapely.get_coordinates(area_um.convex_hull)
+    apart = corners[:, None] - corners[None, :]
+    return float(np.hypot(apart[..., 0], apart[..., 1]).max())
+
+
+def polygons_in(area: shapely.Geometry) -> list[Polygon]:
+    """The polygons of what an operation on areas gave, without its points and lines."""
+    return [part for part in shapely.get_parts(area) if isinstance(part, Polygon) and part.area]
+
+
+def largest(parts: Iterable[Polygon]) -> Polygon:
+    """The one with the largest area."""
+    return max(parts, key=lambda part: part.area)
 
 
 def _slots(
@@ -88,14 +146,14 @@ def _slots(
     return slots
 
 
-def _ragged_blob(rng: np.random.Generator) -> shapely.Geometry:
+def _ragged_blob(rng: np.random.Generator, raggedness: float = _RAGGEDNESS) -> shapely.Geometry:
     """A piece with holes and fragments inside the unit square: the rim of a noisy landscape."""
     y, x = np.mgrid[-1 : 1 : _GRID * 1j, -1 : 1 : _GRID * 1j]
     roundness = rng.uniform(2.0, 3.2)
     landscape = 0.86 - (np.abs(x) ** roundness + np.abs(y) ** roundness) ** (1 / roundness)
     noise = fractal_noise(rng, _GRID, cells=3, octaves=5)
     # Noise fades towards the square's rim, so that no outline is cut straight.
-    landscape += _RAGGEDNESS * noise * np.clip(4 * (1 - np.maximum(abs(x), abs(y))), 0, 1)
+    landscape += raggedness * noise * np.clip(4 * (1 - np.maximum(abs(x), abs(y))), 0, 1)
     landscape[[0, -1], :] = landscape[:, [0, -1]] = -1
     fine = cv2.resize(landscape, (_TRACED, _TRACED), interpolation=cv2.INTER_CUBIC)
     return _traced((fine > 0).astype(np.uint8))
@@ -123,7 +181,3 @@ def _smoothed(ring: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.cumsum(np.pad(wrapped, ((1, 0), (0, 0))), axis=0)
     width = 2 * _SMOOTHING + 1
     return ((sums[width:] - sums[:-width]) / width)[::_SMOOTHING]
-
-
-def _largest(parts: Iterable[Polygon]) -> Polygon:
-    return max(parts, key=lambda part: part.area)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Staining"]
 
-_HAEMATOXYLIN = (0.644211, 0.716556, 0.266844)
-_EOSIN = (0.092789, 0.954111, 0.283111)
+_HAEMATOXYLIN = (0.56, 0.73, 0.39)
+_EOSIN = (0.12, 0.82, 0.56)
 """Unit vectors of optical density for red, green and blue: the H&E pair of G. Landini's Colour
 Deconvolution, by the method of A. C. Ruifrok and D. A. Johnston (2001)."""
 
@@ -34,10 +34,10 @@ class Staining:
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Self:
         """A slide's own staining: vectors turned a little, amounts and lamp brightness varied."""
-        vectors = np.array([_HAEMATOXYLIN, _EOSIN]) + rng.normal(0, 0.03, (2, 3))
+        vectors = np.array([_HAEMATOXYLIN, _EOSIN]) + rng.normal(0, 0.035, (2, 3))
         vectors = np.clip(vectors, 0.02, None)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        haematoxylin, eosin = rng.uniform(0.85, 1.15, 2)
+        haematoxylin, eosin = np.exp(rng.uniform(-0.3, 0.36, 2))
         red, green, blue = (rng.uniform(236, 246) + rng.uniform(-2, 2, 3)).round().astype(int)
         return cls(
             vectors.astype(np.float32),
@@ -45,13 +45,12 @@ class Staining:
             (int(red), int(green), int(blue)),
         )
 
-    def rgb(self, haematoxylin: Field, eosin: Field, grain: Field) -> Rgb:
+    def rgb(self, haematoxylin: Field, eosin: Field) -> Rgb:
         """The colour of amounts of stain.
 
         Args:
             haematoxylin: optical density along its vector: height × width.
             eosin: likewise.
-            grain: camera noise in grey levels: height × width.
 
         Returns:
             height × width × 3.
@@ -61,5 +60,5 @@ class Staining:
         light = np.asarray(self.glass, np.float32) * cv2.exp(
             amounts @ (self.vectors * np.float32(-np.log(10)))
         )
-        colour: Rgb = np.clip(light + grain[..., None] + 0.5, 0, 255).astype(np.uint8)
+        colour: Rgb = np.clip(light + 0.5, 0, 255).astype(np.uint8)
         return colour

@@ -1,7 +1,7 @@
-"""A slide's texture atlas: fibres, cell nuclei and holes that repeat after about a millimetre.
+"""A slide's texture atlases: collagen, cytoplasm and fat, periodic both ways.
 
-The scene samples it through smooth warps and thresholds that never repeat, so that no two places
-look alike while no pixel has to be invented twice.
+The scene reads them through smooth warps. What the eye takes for a pattern, nuclei and glands, is
+not in them; so no repetition shows although no pixel has to be invented twice.
 """
 
 from __future__ import annotations
@@ -17,178 +17,154 @@ from numpy.typing import NDArray
 from wsi_tower.phantom.noise import periodic_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from wsi_tower.phantom.noise import Field
 
-__all__ = ["TextureAtlas"]
+__all__ = ["FAT_DEPTHS_UM", "Atlas", "TextureAtlases"]
 
 Channels: TypeAlias = NDArray[np.uint8]
 
-_PERIOD_UM = 1024.0
 _MAX_SIDE_PX = 2048
+_FIBRE_PERIOD_UM = 1024.0
+_FAT_PERIOD_UM = 1536.0
 _COARSEST_MPP = 2.0
-"""Nuclei are drawn no coarser than this, and averaged for coarser slides."""
+"""Textures are drawn no coarser than this, and averaged for coarser slides."""
 _MIN_SIDE_PX = 16
-_SUBPIXEL_BITS = 4
-_SUBPIXEL = 1 << _SUBPIXEL_BITS
+_FAT_CELL_UM = 66.0
+_FAT_CORNER_UM = 15.0
+_FAT_WALL_UM = 1.1
+FAT_DEPTHS_UM = (-8.0, 32.0)
+"""Depths that 0 and 1 stand for in the fat atlas; positive inside a cell."""
 
 
 @dataclass(frozen=True, slots=True)
-class TextureAtlas:
-    """What tissue is made of, as 8-bit amounts: side × side × channels, periodic both ways."""
+class Atlas:
+    """One periodic picture with several channels."""
 
-    stroma: Channels
-    """Fibres along x; nests, where epithelium grows first; spindle nuclei; their ranks."""
-    cells: Channels
-    """Round nuclei; their ranks; what ``nests`` is at their centres."""
-    holes: Channels
-    """Fat cells; their ranks. A nucleus or hole exists where its rank is below the density."""
+    channels: Channels
+    """8-bit amounts: side × side × channels."""
+    pixel_um: float
+    """Micrometres per pixel."""
+
+    @property
+    def period_um(self) -> float:
+        """After how many micrometres it repeats."""
+        return len(self.channels) * self.pixel_um
+
+    def at(self, x_um: Field, y_um: Field) -> Field:
+        """Its channels at positions, 0 to 1: channels × height × width."""
+        x, y = (self._wrapped(along_um) for along_um in (x_um, y_um))
+        sampled = cv2.remap(self.channels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        sampled = sampled.reshape(*sampled.shape[:2], -1)
+        return np.moveaxis(sampled, -1, 0).astype(np.float32) * np.float32(1 / 255)
+
+    def _wrapped(self, along_um: Field) -> Field:
+        """Positions in pixels, brought near the first period: OpenCV counts to 32767 only."""
+        periods = math.floor(float(along_um.min()) / self.period_um)
+        near_um = along_um - np.float32(periods * self.period_um)
+        # Pixel centres lie at halves in our frame and at whole numbers in OpenCV's.
+        return np.asarray(near_um * np.float32(1 / self.pixel_um) - np.float32(0.5), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class TextureAtlases:
+    """What lies between nuclei."""
+
+    fibres: Atlas
+    """Thickness of collagen that runs along x."""
+    cytoplasm: Atlas
+    """Granules; borders between cells."""
+    fat: Atlas
+    """Depth in fat cells, see `FAT_DEPTHS_UM`; their ranks: the lowest come first."""
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, mpp: float) -> Self:
-        """An atlas for slides of a pixel size."""
-        fine_mpp = min(mpp, _COARSEST_MPP)
-        side_px = min(round(_PERIOD_UM / fine_mpp), _MAX_SIDE_PX)
-        nests = _nests(rng, side_px, fine_mpp)
-        spindles = _nuclei(rng, nests, fine_mpp, _SPINDLE)[:2]
-        layers = (
-            [_fibres(rng, side_px, fine_mpp), nests, *spindles],
-            _nuclei(rng, nests, fine_mpp, _ROUND),
-            _holes(rng, side_px, fine_mpp),
+        """Atlases for slides of a pixel size."""
+        mpp_fine = min(mpp, _COARSEST_MPP)
+        side_px = min(round(_FIBRE_PERIOD_UM / mpp_fine), _MAX_SIDE_PX)
+        granules = 0.5 + 0.17 * periodic_noise(rng, side_px, (5 / mpp_fine, 5 / mpp_fine))
+        granules += 0.14 * periodic_noise(rng, side_px, (1.6 / mpp_fine, 1.6 / mpp_fine))
+        fibres = (_fibres(rng, side_px, mpp_fine),)
+        cytoplasm = (_as_bytes(granules), _borders(rng, side_px, mpp_fine))
+        fat_mpp = max(mpp_fine, 0.75)
+        fat = _fat(rng, round(_FAT_PERIOD_UM / fat_mpp), fat_mpp)
+        return cls(
+            _atlas(fibres, mpp_fine, mpp),
+            _atlas(cytoplasm, mpp_fine, mpp),
+            _atlas(fat, fat_mpp, max(mpp, fat_mpp)),
         )
-        return cls(*(_coarsened(np.stack(layer, -1), mpp / fine_mpp) for layer in layers))
 
 
-@dataclass(frozen=True, slots=True)
-class _NucleusKind:
-    spacing_um: float
-    length_um: tuple[float, float]
-    breadth_um: tuple[float, float]
-    turn_deg: float
-    """Standard deviation of the direction about the x axis."""
-
-
-_ROUND = _NucleusKind(8.6, (6.5, 9.0), (5.0, 7.0), turn_deg=180)
-_SPINDLE = _NucleusKind(13.0, (8.0, 15.0), (2.4, 4.2), turn_deg=14)
-_HOLE_SPACING_UM = 62.0
+def _atlas(layers: tuple[Channels, ...], mpp_fine: float, mpp: float) -> Atlas:
+    channels = np.stack(layers, -1)
+    side_px = max(_MIN_SIDE_PX, round(len(channels) * mpp_fine / mpp))
+    if side_px < len(channels):
+        period_um = len(channels) * mpp_fine
+        coarse = cv2.resize(channels, (side_px, side_px), interpolation=cv2.INTER_AREA)
+        return Atlas(np.asarray(coarse, np.uint8), period_um / side_px)
+    return Atlas(channels, mpp_fine)
 
 
 def _fibres(rng: np.random.Generator, side_px: int, mpp: float) -> Channels:
-    fine = periodic_noise(rng, side_px, (34 / mpp, 4.5 / mpp))
-    bundles = periodic_noise(rng, side_px, (110 / mpp, 24 / mpp))
-    speckle = periodic_noise(rng, side_px, (3 / mpp, 3 / mpp))
-    straight = _as_bytes(0.5 + 0.12 * fine + 0.14 * bundles + 0.05 * speckle)
-    # Collagen is wavy.
-    bend = 7 / mpp * periodic_noise(rng, side_px, (70 / mpp, 90 / mpp))
+    """Wavy bundles with gaps between them, mostly along x."""
+    fine = periodic_noise(rng, side_px, (34 / mpp, 3.6 / mpp))
+    hairs = periodic_noise(rng, side_px, (9 / mpp, 1.3 / mpp))
+    bundles = periodic_noise(rng, side_px, (130 / mpp, 20 / mpp))
+    # Where a smooth landscape crosses zero lies a cleft: long, thin, and rarely closed.
+    cleft = np.abs(periodic_noise(rng, side_px, (90 / mpp, 16 / mpp)))
+    thickness = (
+        0.58 + 0.10 * fine + 0.11 * bundles + 0.06 * hairs - 0.5 * np.exp(-((cleft / 0.09) ** 2))
+    )
+    bend = 9 / mpp * periodic_noise(rng, side_px, (80 / mpp, 100 / mpp))
+    bend += 2.2 / mpp * periodic_noise(rng, side_px, (26 / mpp, 40 / mpp))
     x, y = np.meshgrid(*2 * [np.arange(side_px, dtype=np.float32)])
-    wavy = cv2.remap(straight, x, y + bend, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    wavy = cv2.remap(
+        _as_bytes(thickness), x, y + bend, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
     return np.asarray(wavy, np.uint8)
 
 
-def _nests(rng: np.random.Generator, side_px: int, mpp: float) -> Channels:
-    nests = periodic_noise(rng, side_px, (150 / mpp, 95 / mpp))
-    nests += 0.18 * periodic_noise(rng, side_px, (18 / mpp, 18 / mpp))
-    return _as_bytes(0.5 + 0.17 * nests)
+def _borders(rng: np.random.Generator, side_px: int, mpp: float) -> Channels:
+    """Thin borders between cells about 11 µm wide."""
+    _, depth_um = _cells(rng, side_px, mpp, 11.0)
+    return _as_bytes(np.exp(-((depth_um / 0.9) ** 2)))
 
 
-def _nuclei(
-    rng: np.random.Generator, nests: Channels, mpp: float, kind: _NucleusKind
-) -> tuple[Channels, Channels, Channels]:
-    """Amount of chromatin; the nucleus's rank; ``nests`` at its centre. Side × side each."""
-    side_px = len(nests)
-    points = rng.permutation(_scattered(rng, side_px, kind.spacing_um / mpp))
-    count = len(points)
-    radii = np.stack([rng.uniform(*side, count) for side in (kind.length_um, kind.breadth_um)], 1)
-    turns = rng.normal(0, kind.turn_deg, count)
-    column, row = points.astype(int).T
-    # Lowest rank last: what is hidden takes no bite out of what is seen.
-    ranks = np.sort(rng.integers(1, 255, count))[::-1]
-    nuclei = _Nuclei(points, radii / (2 * mpp), turns, side_px)
-    # What belongs to the whole nucleus reaches beyond its blurred rim, so that no rim is mixed.
-    reach = 0.8 + 1.5 * _blur_px(mpp)
-    amount = _softened(nuclei.painted(rng.integers(120, 250, count), 0, halo=reach), mpp)
-    chromatin = 1 + 0.16 * periodic_noise(rng, side_px, (2.2 / mpp, 2.2 / mpp))
-    return (
-        _as_bytes(amount * chromatin / 255),
-        nuclei.painted(ranks, 255, rim=reach),
-        nuclei.painted(nests[row, column], 0, rim=reach),
-    )
+def _fat(rng: np.random.Generator, side_px: int, mpp: float) -> tuple[Channels, Channels]:
+    """Depth in fat cells with thin walls and round corners, and each cell's rank."""
+    owners, depth_um = _cells(rng, side_px, mpp, _FAT_CELL_UM)
+    ranks = rng.integers(1, 256, int(owners.max()) + 1).astype(np.uint8)
+    # What a ball that fits the cell can reach: as in morphological opening, corners stay out.
+    margin = 64
+    core = np.pad(depth_um > _FAT_CORNER_UM, margin, mode="wrap")
+    away_um = mpp * cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
+    inner = (slice(margin, -margin),) * 2
+    rounded_um = np.where(core[inner], depth_um, _FAT_CORNER_UM - away_um[inner])
+    low_um, high_um = FAT_DEPTHS_UM
+    return _as_bytes((rounded_um - _FAT_WALL_UM - low_um) / (high_um - low_um)), ranks[owners]
 
 
-@dataclass(frozen=True, slots=True)
-class _Nuclei:
-    """Ellipses in an atlas: N × (x, y), N × (radius, radius), N turns in degrees."""
-
-    points: NDArray[np.float64]
-    radii: NDArray[np.float64]
-    turns: NDArray[np.float64]
-    side_px: int
-
-    def painted(
-        self, greys: NDArray[np.integer[Any]], ground: int, *, rim: float = 0, halo: float = 0
-    ) -> Channels:
-        """The ellipses, each in its own grey, later over earlier.
-
-        Args:
-            greys: one for each ellipse.
-            ground: grey of what no ellipse covers.
-            rim: pixels by which the ellipses are grown.
-            halo: pixels around an ellipse that are cleared to ``ground`` before it is painted.
-        """
-        canvas = np.full((self.side_px, self.side_px), ground, np.uint8)
-        layers = [(halo, np.full(len(greys), ground))] if halo else []
-        layers.append((rim, greys))
-        for nucleus, shift in self._with_copies():
-            x, y = np.rint((self.points[nucleus] + shift) * _SUBPIXEL).astype(int).tolist()
-            turn = float(self.turns[nucleus])
-            for grown, shades in layers:
-                axes = np.rint((self.radii[nucleus] + grown) * _SUBPIXEL).astype(int).tolist()
-                shade = int(shades[nucleus])
-                cv2.ellipse(
-                    canvas, (x, y), axes, turn, 0, 360, shade, -1, cv2.LINE_AA, _SUBPIXEL_BITS
-                )
-        return canvas
-
-    def _with_copies(self) -> Iterator[tuple[int, tuple[int, int]]]:
-        """Every ellipse, and again on the other side where it reaches over the rim."""
-        margin = 2 * float(self.radii.max()) + 2
-        for nucleus, (x, y) in enumerate(self.points.tolist()):
-            for shift_x in _shifts(x, margin, self.side_px):
-                for shift_y in _shifts(y, margin, self.side_px):
-                    yield nucleus, (shift_x, shift_y)
-
-
-def _shifts(position: float, margin: float, side_px: int) -> tuple[int, ...]:
-    if position < margin:
-        return (0, side_px)
-    if position > side_px - margin:
-        return (0, -side_px)
-    return (0,)
-
-
-def _holes(rng: np.random.Generator, side_px: int, mpp: float) -> tuple[Channels, Channels]:
-    """Emptiness of fat cells, thin walls between them, and each cell's rank."""
-    margin = math.ceil(2 * _HOLE_SPACING_UM / mpp)
-    points = _scattered(rng, side_px, _HOLE_SPACING_UM / mpp).astype(int)
-    seed_ranks = np.zeros((side_px, side_px), np.uint8)
-    seed_ranks[points[:, 1], points[:, 0]] = rng.integers(1, 256, len(points))
-    seed_ranks = np.pad(seed_ranks, margin, mode="wrap")
+def _cells(
+    rng: np.random.Generator, side_px: int, mpp: float, spacing_um: float
+) -> tuple[NDArray[np.int64], Field]:
+    """Cells that fill the plane: which one each pixel is in, and its distance from the border."""
+    margin = math.ceil(2 * spacing_um / mpp)
+    points = scattered(rng, side_px, spacing_um / mpp).astype(int)
+    numbers = np.zeros((side_px, side_px), np.int64)
+    numbers[points[:, 1], points[:, 0]] = np.arange(1, len(points) + 1)
+    numbers = np.pad(numbers, margin, mode="wrap")
     _, owners = cv2.distanceTransformWithLabels(
-        (seed_ranks == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        (numbers == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    # A cell and its copy across the wrap are two owners of one rank.
-    rank_of_owner = np.zeros(int(owners.max()) + 1, np.uint8)
-    rank_of_owner[owners[seed_ranks > 0]] = seed_ranks[seed_ranks > 0]
+    # A cell and its copy across the wrap are two owners of one number.
+    number_of_owner = np.zeros(int(owners.max()) + 1, np.int64)
+    number_of_owner[owners[numbers > 0]] = numbers[numbers > 0]
     walls = cv2.morphologyEx(owners.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0
     depth_um = cv2.distanceTransform((~walls).astype(np.uint8), cv2.DIST_L2, 5) * mpp
-    # The blur rounds the corners, the steep cut brings the rim back.
-    empty = cv2.GaussianBlur(np.clip(depth_um - 1, 0, 1), (0, 0), max(0.6, 7 / mpp))
-    inner = slice(margin, margin + side_px)
-    return _as_bytes(4.5 * (empty[inner, inner] - 0.62) + 0.5), rank_of_owner[owners[inner, inner]]
+    inner = (slice(margin, margin + side_px),) * 2
+    return number_of_owner[owners[inner]], np.asarray(depth_um[inner], np.float32)
 
 
-def _scattered(rng: np.random.Generator, side_px: int, spacing_px: float) -> NDArray[np.float64]:
+def scattered(rng: np.random.Generator, side_px: int, spacing_px: float) -> NDArray[np.float64]:
     """Points on a jittered hexagonal lattice that fits the period: N × (x, y) in pixels."""
     columns = max(1, round(side_px / spacing_px))
     rows = 2 * max(1, round(side_px / (spacing_px * math.sqrt(3))))
@@ -197,26 +173,6 @@ def _scattered(rng: np.random.Generator, side_px: int, spacing_px: float) -> NDA
     y = row * side_px / rows
     points = np.stack([x, y], axis=-1).reshape(-1, 2)
     return (points + rng.normal(0, 0.2 * spacing_px, points.shape)) % side_px
-
-
-def _softened(amount: Channels, mpp: float) -> Field:
-    """Slightly blurred, as every objective does; wraps round."""
-    pad = 8
-    padded = np.pad(amount, pad, mode="wrap").astype(np.float32)
-    blurred = cv2.GaussianBlur(padded, (0, 0), _blur_px(mpp))
-    return np.asarray(blurred[pad:-pad, pad:-pad], np.float32)
-
-
-def _blur_px(mpp: float) -> float:
-    return max(0.45, 0.35 / mpp)
-
-
-def _coarsened(channels: Channels, factor: float) -> Channels:
-    if factor == 1:
-        return channels
-    side_px = max(_MIN_SIDE_PX, round(len(channels) / factor))
-    coarse = cv2.resize(channels, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    return np.asarray(coarse, np.uint8)
 
 
 def _as_bytes(share: NDArray[np.floating[Any]]) -> Channels:

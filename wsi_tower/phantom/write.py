@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from shapely.geometry import mapping
+from typing import TYPE_CHECKING
 
 from wsi_tower.errors import storage_errors
 from wsi_tower.phantom.scene import Scene
+from wsi_tower.phantom.truth import read_metastasis, write_nuclei, write_truth
+from wsi_tower.phantom.tumour import check_outlines
 from wsi_tower.phantom.writer import write_aperio
 from wsi_tower.records import write_text_aside
 
@@ -21,21 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from shapely.geometry import Polygon
-
     from wsi_tower.phantom.settings import PhantomSettings
 
-__all__ = ["phantom_paths", "truth_path", "write_phantom", "write_phantoms", "write_slide_list"]
+__all__ = ["phantom_paths", "write_phantom", "write_phantoms", "write_slide_list"]
 
+_COLUMNS = ("sample_id", "image_path", "patient", "site", "label", "metastasis")
 _SLIDES_A_PATIENT = 2
 _SITES = ("north", "south")
-_CLASS_COLOURS = {"Tissue": [30, 160, 30], "Pen": [200, 120, 0]}
-"""Colours of the truth's classes in QuPath."""
-
-
-def truth_path(slide: Path) -> Path:
-    """Where the truth of a phantom slide lies: ``truth/<slide_id>.geojson`` beside it."""
-    return slide.parent / "truth" / f"{slide.stem}.geojson"
 
 
 def phantom_paths(folder: Path, settings: PhantomSettings) -> list[Path]:
@@ -44,10 +35,14 @@ def phantom_paths(folder: Path, settings: PhantomSettings) -> list[Path]:
 
 
 def write_slide_list(folder: Path, slides: list[Path]) -> None:
-    """Write ``slides.csv``, which names the slides and gives each a patient and a site.
+    """Write ``slides.csv``: the slides, made-up patients and sites, and what tumour is on each.
+
+    Args:
+        folder: where the slides lie.
+        slides: all of them, by number, with their truth.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: the disk refused, or a slide's truth is not there.
     """
     write_text_aside(folder / "slides.csv", _slide_list(slides))
 
@@ -69,8 +64,11 @@ def write_phantoms(
         The slides, in order.
 
     Raises:
+        AnnotationError: the file of tumour outlines cannot be read; nothing is written.
+        SettingsError: it has no usable outline; nothing is written.
         StorageError: the disk refused. Slides finished before are whole; there is no slide list.
     """
+    check_outlines(settings)
     slides = phantom_paths(folder, settings)
     for index, slide in enumerate(slides):
         write_phantom(slide, settings, index)
@@ -79,23 +77,28 @@ def write_phantoms(
     return slides
 
 
-def write_phantom(path: Path, settings: PhantomSettings, index: int) -> None:
+def write_phantom(path: Path, settings: PhantomSettings, index: int, *, threads: int = 1) -> None:
     """Write one slide and its truth, complete or not at all.
 
-    The bytes depend on ``settings`` and ``index`` only.
+    The bytes depend on ``settings`` and ``index`` only, and on the outlines that settings name.
 
     Args:
-        path: the slide; its truth goes to `truth_path`. Both are replaced.
+        path: the slide; its truth goes to `truth_path`, and its nuclei, where they are asked for,
+            to `nuclei_path`. All are replaced.
         settings: what to write.
         index: 0-based number of the slide in its folder.
+        threads: tiles made at once.
 
     Raises:
+        AnnotationError: the file of tumour outlines cannot be read.
+        SettingsError: it has no usable outline.
         StorageError: the disk refused.
     """
     with storage_errors(path), _aside(path) as aside:
         scene = Scene.drawn(settings, index)
-        write_aperio(aside, settings, scene.staining.glass, scene.tile)
-        write_text_aside(truth_path(path), _truth(scene))
+        write_aperio(aside, settings, scene.staining.glass, scene.tile, threads=threads)
+        write_nuclei(path, settings, scene.nuclei, threads=threads)
+        write_truth(path, scene, settings.mpp)
 
 
 @contextmanager
@@ -117,32 +120,15 @@ def _aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def _truth(scene: Scene) -> str:
-    """Tissue and pen as a QuPath feature collection in level-0 pixels."""
-    features = [_feature(piece, "Tissue") for piece in scene.tissue_l0]
-    if scene.pen is not None:
-        features.append(_feature(scene.pen.outline_l0, "Pen", ink=scene.pen.colour))
-    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"
-
-
-def _feature(outline_l0: Polygon, name: str, **measured: str) -> dict[str, Any]:
-    return {
-        "type": "Feature",
-        "geometry": mapping(outline_l0),
-        "properties": {
-            "objectType": "annotation",
-            "classification": {"name": name, "color": _CLASS_COLOURS[name]},
-            **measured,
-        },
-    }
-
-
 def _slide_list(slides: list[Path]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["sample_id", "image_path", "patient", "site"])
+    table.writerow(_COLUMNS)
     for index, slide in enumerate(slides):
         patient = index // _SLIDES_A_PATIENT
         site = _SITES[patient % len(_SITES)]
-        table.writerow([slide.stem, slide.name, f"patient-{patient + 1:02d}", site])
+        metastasis = read_metastasis(slide)
+        label = "normal" if metastasis == "none" else "tumour"
+        identity = (slide.stem, slide.name, f"patient-{patient + 1:02d}", site)
+        table.writerow([*identity, label, metastasis])
     return text.getvalue()

@@ -17,6 +17,8 @@ from tifffile import TiffWriter
 
 from wsi_tower import jpeg
 from wsi_tower.geometry import Level0Box, LevelSize
+from wsi_tower.phantom.ordered import in_order
+from wsi_tower.phantom.recipe import GENERATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +49,8 @@ def write_aperio(
     settings: PhantomSettings,
     glass: Glass,
     tile: Callable[[Level0Box], Rgb | None],
+    *,
+    threads: int = 1,
 ) -> None:
     """Write a slide in bounded memory.
 
@@ -55,6 +59,7 @@ def write_aperio(
         settings: size, pixel size, tile side and JPEG quality.
         glass: colour of bare glass.
         tile: gives the colours of a tile's box, or None where it is bare glass.
+        threads: tiles made at once; the bytes are the same for any number.
 
     Raises:
         OSError: the disk refused; the file is then incomplete.
@@ -71,7 +76,7 @@ def write_aperio(
             levels.append(_CoarserLevel(grid, finer, encoder, spool, sink))
             sink = levels[-1]
         pages = _Pages(stack.enter_context(TiffWriter(path, bigtiff=big)), settings)
-        pages.add_level(grids[0], _level0_tiles(grids[0], encoder, tile, sink))
+        pages.add_level(grids[0], _level0_tiles(grids[0], encoder, tile, sink, threads))
         pages.add_thumbnail(thumbnail.image)
         for level in reversed(levels):
             pages.add_level(level.grid, level.spool.streams())
@@ -129,14 +134,22 @@ class _Sink(Protocol):
 
 
 def _level0_tiles(
-    grid: _Grid, encoder: _Encoder, tile: Callable[[Level0Box], Rgb | None], sink: _Sink
+    grid: _Grid,
+    encoder: _Encoder,
+    tile: Callable[[Level0Box], Rgb | None],
+    sink: _Sink,
+    threads: int,
 ) -> Iterator[bytes]:
     side = grid.tile_px
-    for row in range(grid.rows):
-        for column in range(grid.columns):
-            rgb = tile(Level0Box(column * side, row * side, side, side))
-            sink.take(column, row, rgb)
-            yield encoder.stream(rgb)
+    places = [(column, row) for row in range(grid.rows) for column in range(grid.columns)]
+
+    def made(place: tuple[int, int]) -> tuple[Rgb | None, bytes]:
+        rgb = tile(Level0Box(place[0] * side, place[1] * side, side, side))
+        return rgb, encoder.stream(rgb)
+
+    for place, (rgb, stream) in zip(places, in_order(made, places, threads), strict=True):
+        sink.take(*place, rgb)
+        yield stream
 
 
 def _temporary_file(folder: Path) -> SpooledTemporaryFile[bytes]:
@@ -276,7 +289,7 @@ class _Pages:
             photometric="ycbcr",
             subsampling=(2, 2),
             compression="jpeg",
-            description=f"Aperio Image Library (wsi-tower phantom)\r\n{description}",
+            description=f"Aperio Image Library (wsi-tower {GENERATOR})\r\n{description}",
             software=False,
             metadata=None,
             maxworkers=1,
