@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import cv2
@@ -154,7 +154,7 @@ def phantom_crops(folder: Path, slides: int, seed: int) -> list[Crop]:
     return crops
 
 
-def _phantom_crop(slide: openslide.OpenSlide, labels: zarr.Array, x: int, y: int) -> Crop:
+def _phantom_crop(slide: openslide.OpenSlide, labels: zarr.Array[Any], x: int, y: int) -> Crop:
     rgb = np.asarray(slide.read_region((x, y), 0, (SIDE_PX, SIDE_PX)).convert("RGB"))
     here = np.asarray(labels[y : y + SIDE_PX, x : x + SIDE_PX])
     sizes = np.unique(here[here > 0], return_counts=True)[1]

@@ -13,6 +13,7 @@ import shapely
 from shapely.geometry import shape
 
 from wsi_tower.phantom import phantom_paths, truth_path, write_phantom, write_slide_list
+from wsi_tower.phantom.recipe import RECIPE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ class Crops:
 def written(folder: Path, settings: PhantomSettings) -> list[Path]:
     """The phantoms of a folder, written now unless they are there from an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
-    note, wanted = folder / "settings.txt", repr(settings)
+    note, wanted = folder / "settings.txt", f"{settings}\n{RECIPE}\n"
     paths = phantom_paths(folder, settings)
     if note.exists() and note.read_text() == wanted:
         return paths

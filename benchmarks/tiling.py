@@ -25,6 +25,7 @@ import openslide
 
 from benchmarks.results import RESULTS, write_results
 from wsi_tower.phantom import PhantomSettings, write_phantom
+from wsi_tower.phantom.recipe import GENERATOR
 from wsi_tower.slides import SlideEntry, open_slide
 from wsi_tower.tiles import PixelMode, TileJob, TileSettings, TileStore, tile_slide
 from wsi_tower.workspace import Workspace
@@ -68,7 +69,7 @@ def main(slide: Path | None, repeats: int) -> None:
 
 
 def _phantom() -> Path:
-    path = RESULTS / "phantom-20mm.svs"
+    path = RESULTS / f"{GENERATOR}-20mm.svs"
     if not path.exists():
         click.echo("Writing the phantom (once, minutes) …")
         path.parent.mkdir(exist_ok=True)

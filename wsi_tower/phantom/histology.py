@@ -70,7 +70,7 @@ class Histology:
         haematoxylin, eosin = self._ground(box, place, fibres, granules, borders)
         nuclear, bare = self._nuclear(box)
         haematoxylin *= 0.25 + 0.75 * bare
-        eosin *= 0.35 + 0.65 * bare
+        eosin *= 0.6 + 0.4 * bare
         haematoxylin += nuclear
         drift = self.land.drift
         haematoxylin *= np.clip(1 + 0.12 * place.of(drift.haematoxylin), 0.5, 1.5)
@@ -93,8 +93,8 @@ class Histology:
         fat = self.land.fat(place)
         collagen = np.clip(2.1 * fibres - 0.36, 0, 1.05) * (0.55 + 0.9 * granules)
         # Cells in sheets hang together loosely: light shows between them.
-        loose = np.clip(2.2 * granules - 0.2, 0.2, 1.2)
-        plump = np.clip(2.3 * granules - 0.15, 0.1, 1.8) * (1 - 0.3 * borders)
+        loose = np.float32(0.15) + np.float32(1.5) * granules * np.sqrt(granules)
+        plump = np.clip(1.5 * granules + 0.25, 0.2, 1.8) * (1 - 0.3 * borders)
         haematoxylin = recipe.stroma_h * (0.4 + 0.9 * collagen)
         eosin = recipe.stroma_e * collagen
         haematoxylin += sheet * (recipe.sheet_h * loose - haematoxylin)
@@ -124,7 +124,7 @@ class Histology:
         for nest in range(len(nests)):
             rim, lumen = nests.rim_um[nest], nests.lumen_um[nest]
             if nests.cleft_um[nest] > 0:
-                self._fill(hollow, box, nests, nest, rim + nests.gap_um(nest), 230)
+                self._fill(hollow, box, nests, nest, rim + nests.gap_um(nest), _FRINGE)
             self._fill(hollow, box, nests, nest, rim, 0)
             if nests.kind[nest] != VESSEL:
                 self._fill(epithelium, box, nests, nest, rim, 255)

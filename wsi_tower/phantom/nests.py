@@ -158,7 +158,7 @@ def nests_within(
         rim_um,
         _lumens(rng, own.kind, rim_um, height_um),
         (own.kind == VESSEL) & (rng.uniform(0, 1, count) < 0.6),
-        np.where(rng.uniform(0, 1, count) < 0.35, rng.uniform(1.5, 5, count), 0),
+        np.where(rng.uniform(0, 1, count) < 0.3, rng.uniform(1.5, 5, count), 0),
     )
 
 
@@ -233,7 +233,7 @@ def _lumens(
     height_um = height_um[:, None] * rng.uniform(0.8, 1.25, (count, 1))
     gland = rim_um - height_um * _star(rng, count, np.full(count, NEST)) ** 1.2
     vessel = rim_um - 2.5
-    hollow = (rng.uniform(0, 1, count) < 0.6)[:, None]
+    hollow = (rng.uniform(0, 1, count) < 0.8)[:, None]
     nest = hollow * (0.5 * rim_um - 6) * _star(rng, count, np.full(count, NEST))
     lumen = np.choose(kind[:, None], [gland, nest, vessel])
     # A slit narrower than this has closed.

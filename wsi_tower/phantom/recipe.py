@@ -69,10 +69,10 @@ class Recipe:
     """Everything about tissue that is a number."""
 
     nuclei: tuple[NucleusKind, ...] = (
-        NucleusKind(13.5, 4.0, 0.22, 0.20, 0.07, 0.9, 0.9, 0.52, 0.45, 0.28, 0.6, 0.10, 0.1, 1.0),
-        NucleusKind(6.8, 6.2, 0.09, 0.07, 0.06, 0.0, 0.8, 0.62, 0.30, 0.28, 0.7, 0.10, 0.0, 1.0),
-        NucleusKind(9.0, 6.2, 0.11, 0.12, 0.06, 0.1, 0.8, 0.52, 0.38, 0.30, 0.6, 0.16, 0.6, 1.3),
-        NucleusKind(10.2, 7.7, 0.19, 0.14, 0.11, 0.1, 0.8, 0.46, 0.48, 0.34, 0.8, 0.20, 1.3, 2.0),
+        NucleusKind(13.5, 4.0, 0.22, 0.20, 0.07, 0.9, 0.9, 0.52, 0.45, 0.26, 0.5, 0.15, 0.1, 1.0),
+        NucleusKind(6.8, 6.2, 0.09, 0.07, 0.06, 0.0, 0.8, 0.60, 0.30, 0.28, 0.6, 0.12, 0.0, 1.0),
+        NucleusKind(9.0, 6.2, 0.11, 0.12, 0.06, 0.1, 0.8, 0.50, 0.38, 0.24, 0.5, 0.24, 0.6, 1.3),
+        NucleusKind(10.0, 7.4, 0.18, 0.14, 0.11, 0.1, 0.8, 0.44, 0.48, 0.27, 0.5, 0.38, 1.3, 2.0),
         NucleusKind(10.0, 2.8, 0.14, 0.12, 0.05, 0.6, 0.9, 0.56, 0.30, 0.30, 0.5, 0.10, 0.0, 1.0),
     )
     """Nuclei in the order of `KINDS`."""
@@ -107,13 +107,13 @@ class Recipe:
 
     stroma_h: float = 0.035
     """Haematoxylin of collagen."""
-    stroma_e: float = 0.36
+    stroma_e: float = 0.34
     """Eosin of collagen, where it is thickest."""
-    cytoplasm_h: float = 0.10
+    cytoplasm_h: float = 0.13
     """Haematoxylin of epithelium between nuclei."""
     cytoplasm_e: float = 0.25
     """Its eosin."""
-    sheet_h: float = 0.08
+    sheet_h: float = 0.10
     """Haematoxylin of lymphoid tissue and solid tumour between nuclei."""
     sheet_e: float = 0.20
     """Its eosin."""
