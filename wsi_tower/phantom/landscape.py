@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import cv2
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shapely.geometry import Polygon
 
     from wsi_tower.geometry import Level0Box
-    from wsi_tower.phantom.noise import Field
+    from wsi_tower.phantom.noise import Field, Weights
     from wsi_tower.phantom.texture import Atlas, TextureAtlases
 
 __all__ = ["AreaRaster", "Drift", "Landscape", "Place", "filled"]
@@ -48,6 +48,8 @@ class Place:
     """The box, where it is one."""
     mpp: float = 1.0
     """Micrometres per pixel of the box."""
+    _weights: dict[float, Weights] = field(default_factory=dict)
+    """Weights of fields by their spacing: several fields share one."""
 
     @classmethod
     def pixels(cls, box: Level0Box, mpp: float) -> Self:
@@ -61,11 +63,14 @@ class Place:
         """Loose points."""
         return cls(np.asarray(x_um, np.float32), np.asarray(y_um, np.float32))
 
-    def of(self, field: SmoothField) -> Field:
+    def of(self, smooth: SmoothField) -> Field:
         """A field's values here: height × width, or one a point."""
         if self.box is not None:
-            return field.over_box(self.box, self.mpp)
-        return field.at(self.x_um, self.y_um)
+            return smooth.over_box(self.box, self.mpp)
+        weights = self._weights.get(smooth.spacing_um)
+        if weights is None:
+            weights = self._weights[smooth.spacing_um] = smooth.weights(self.x_um, self.y_um)
+        return smooth.weighted(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ class Drift:
     @classmethod
     def drawn(cls, rng: np.random.Generator, extent_um: tuple[float, float]) -> Self:
         """A slide's own fields."""
-        spacings_um = dict.fromkeys((field.name for field in fields(cls)), 1_500.0)
+        spacings_um = dict.fromkeys((column.name for column in fields(cls)), 1_500.0)
         spacings_um |= {"warp_x": 2_400.0, "warp_y": 2_400.0, "swirl_x": 380.0, "swirl_y": 380.0}
         spacings_um |= {
             "lymphoid": 650.0,
@@ -179,10 +184,11 @@ class Landscape:
     def fibre_direction(self, x_um: NDArray[Any], y_um: NDArray[Any]) -> Field:
         """Direction of collagen at points in radians, from x towards y."""
         step_um = 8.0
-        across = [
-            self.along_fibres(Place.points(x_um + dx, y_um + dy))[1]
-            for dx, dy in ((step_um, 0), (-step_um, 0), (0, step_um), (0, -step_um))
-        ]
+        steps = np.array([(step_um, 0), (-step_um, 0), (0, step_um), (0, -step_um)])
+        x, y = (
+            (at + step[:, None]).ravel() for at, step in zip((x_um, y_um), steps.T, strict=True)
+        )
+        across = self.along_fibres(Place.points(x, y))[1].reshape(4, -1)
         # A fibre keeps its coordinate across: it runs at right angles to that one's gradient.
         return np.asarray(np.arctan2(across[1] - across[0], across[2] - across[3]), np.float32)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import cv2
 import numpy as np
@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from wsi_tower.geometry import Level0Box
 
-__all__ = ["Field", "SmoothField", "fractal_noise", "periodic_noise"]
+__all__ = ["Field", "SmoothField", "Weights", "fractal_noise", "periodic_noise"]
 
 Field: TypeAlias = NDArray[np.float32]
 """One number a pixel, height × width, or one a point."""
+
+
+class Weights(NamedTuple):
+    """Control points near some points, and what each of them weighs: N × 4 along each axis."""
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    y: Field
+    x: Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,18 @@ class SmoothField:
 
     def at(self, x_um: NDArray[Any], y_um: NDArray[Any]) -> Field:
         """The field at points: as many values."""
+        return self.weighted(self.weights(x_um, y_um))
+
+    def weights(self, x_um: NDArray[Any], y_um: NDArray[Any]) -> Weights:
+        """What control points weigh at points: the same for all fields of a slide and spacing."""
         row, weights_y = _point_weights(self._position(y_um), self.lattice.shape[0])
         column, weights_x = _point_weights(self._position(x_um), self.lattice.shape[1])
-        patch = self.lattice[row[:, :, None], column[:, None, :]]
-        return np.asarray(np.einsum("ni,nij,nj->n", weights_y, patch, weights_x), np.float32)
+        return Weights(row[:, :, None], column[:, None, :], weights_y, weights_x)
+
+    def weighted(self, weights: Weights) -> Field:
+        """The field at the points of some weights: as many values."""
+        patch = self.lattice[weights.row, weights.column]
+        return np.asarray(np.einsum("ni,nij,nj->n", weights.y, patch, weights.x), np.float32)
 
     def _position(self, along_um: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(along_um, np.float64) / self.spacing_um + _BEYOND
@@ -84,10 +101,13 @@ def _point_weights(
 
 def _basis(t: NDArray[np.float64]) -> Field:
     """Values of the four cubic B-splines that reach a point: N × 4."""
-    basis = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    )
-    return (basis / 6).astype(np.float32)
+    basis = np.empty((len(t), 4), np.float32)
+    squared, cubed, rest = t * t / 6, t * t * t / 6, 1 - t
+    basis[:, 0] = rest * rest * rest / 6
+    basis[:, 1] = 3 * cubed - 6 * squared + 4 / 6
+    basis[:, 2] = 3 * (squared - cubed) + t / 2 + 1 / 6
+    basis[:, 3] = cubed
+    return basis
 
 
 def fractal_noise(rng: np.random.Generator, side: int, cells: int, octaves: int) -> Field:
