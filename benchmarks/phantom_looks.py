@@ -13,6 +13,7 @@ nine in ten of its crops lie between the least and the greatest of the real ones
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ class Statistics:
     @classmethod
     def of(cls, crop: Crop) -> Statistics:
         """The statistics of a crop."""
-        stains = np.log10(np.e) * hed_densities(crop.rgb)
+        stains = hed_densities(crop.rgb) / math.log(10)
         haematoxylin, eosin = stains[..., 0], stains[..., 1]
         outside = haematoxylin[~crop.nuclear].mean()
         side_mm = SIDE_PX * MPP / 1000
