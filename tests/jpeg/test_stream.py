@@ -24,7 +24,16 @@ from tests.slides.builders import (
     without_segments,
     write_rgb_jpeg_aperio,
 )
-from wsi_tower.jpeg import JpegColour, JpegError, JpegHead, complete, decode, encode, read_head
+from wsi_tower.jpeg import (
+    JpegColour,
+    JpegError,
+    JpegHead,
+    complete,
+    decode,
+    encode,
+    has_head,
+    read_head,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,3 +221,14 @@ def test_encoding_takes_views_and_is_the_same_every_time() -> None:
 def test_fast_decoding_is_close() -> None:
     exact = decode(ycbcr_stream()).astype(int)
     assert np.abs(exact - decode(ycbcr_stream(), fast=True)).mean() < 6
+
+
+def test_a_known_head_saves_reading_it_and_hides_no_cut() -> None:
+    stream, other = ycbcr_stream(), encode(IMAGE[:32], quality=80, subsampling="420")
+    head = stream[: read_head(stream).byte_count]
+    scan = stream.index(b"\xff\xda")
+    # The scan's header is three components long: 2 + 12 bytes (T.81, B.2.3).
+    assert len(head) == scan + 14
+    assert has_head(stream, head)
+    assert not has_head(stream[:-2], head)
+    assert not has_head(other, head)

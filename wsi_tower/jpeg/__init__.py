@@ -11,7 +11,17 @@ from wsi_tower.jpeg.stream import (
     complete,
     decode,
     encode,
+    has_head,
     read_head,
 )
 
-__all__ = ["JpegColour", "JpegError", "JpegHead", "complete", "decode", "encode", "read_head"]
+__all__ = [
+    "JpegColour",
+    "JpegError",
+    "JpegHead",
+    "complete",
+    "decode",
+    "encode",
+    "has_head",
+    "read_head",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["JpegColour", "JpegError", "JpegHead", "complete", "decode", "encode", "read_head"]
+__all__ = [
+    "JpegColour",
+    "JpegError",
+    "JpegHead",
+    "complete",
+    "decode",
+    "encode",
+    "has_head",
+    "read_head",
+]
 
 JpegColour: TypeAlias = Literal["ycbcr", "rgb"]
 """What the three components of a stream mean."""
@@ -61,6 +70,8 @@ class JpegHead:
     """1 for grey, 3 for colour."""
     subsampling: str = field(default="444", compare=False)
     """How chroma is stored: ``444`` whole, ``422`` and ``420`` halved, else ``other``."""
+    byte_count: int = field(default=0, compare=False)
+    """Bytes of the stream up to its entropy-coded part."""
 
 
 def complete(stream: bytes, tables: bytes, colour: JpegColour) -> bytes:
@@ -98,7 +109,15 @@ def read_head(stream: bytes) -> JpegHead:
         raise JpegError("the JPEG stream is cut off: it has no end marker")
     if marker != _SOS or head is None:
         raise JpegError("the JPEG stream holds no image")
-    return head
+    return replace(head, byte_count=end)
+
+
+def has_head(stream: bytes, head: bytes) -> bool:
+    """Whether a stream begins with the very bytes of another's head and is not cut off.
+
+    A file's tiles mostly share their heads: what `read_head` found in one holds for the next.
+    """
+    return stream.startswith(head) and stream.endswith(_EOI)
 
 
 def _frame(content: bytes) -> JpegHead:

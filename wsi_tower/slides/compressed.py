@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from wsi_tower.errors import UnreadableSlideError
-from wsi_tower.jpeg import JpegColour, JpegError, complete, decode, read_head
+from wsi_tower.jpeg import JpegColour, JpegError, complete, decode, has_head, read_head
 from wsi_tower.slides.tiff import refused_when_damaged
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class CompressedLevel:
     colour: JpegColour
     """What the tiles' components mean."""
     _descriptor: int = -1
+    _head: bytes = b""
     _decoded: OrderedDict[int, Rgb] = field(default_factory=OrderedDict)
 
     @classmethod
@@ -105,12 +106,15 @@ class CompressedLevel:
         if not 0 <= offset <= offset + count <= end:
             raise self._damaged(index, f"it ends at byte {offset + count} of a file of {end} bytes")
         stream = os.pread(self._descriptor, count, offset)
+        if self._head and has_head(stream, self._head):
+            return stream
         try:
             head = read_head(stream)
         except JpegError as error:
             raise self._damaged(index, str(error)) from error
         if (head.width, head.height, head.components) != (self.tile.width, self.tile.height, 3):
             raise self._damaged(index, f"it is {head.width} × {head.height} px, not {self.tile}")
+        self._head = stream[: head.byte_count]
         return stream
 
     def pixels(self, index: int) -> Rgb:
