@@ -222,14 +222,14 @@ def without_secrets(text: str) -> str:
 
 
 _STORAGE_REMEDIES = {
-    errno.ENOSPC: "no space left on the device; free some, or name another place to write to",
-    errno.EDQUOT: "the disk quota is used up; free some, or name another place to write to",
-    errno.EACCES: "no permission to write there; change it, or name another place to write to",
-    errno.EPERM: "no permission to write there; change it, or name another place to write to",
-    errno.EROFS: "the file system is read-only; name another place to write to",
-    errno.ENOENT: "no folder can be made there; name another place to write to",
-    errno.ENOTDIR: "a file stands where a folder is needed; name another place to write to",
-    errno.EEXIST: "a file stands where a folder is needed; name another place to write to",
+    errno.ENOSPC: "no space left on the device; free some, or choose another workspace with -w",
+    errno.EDQUOT: "the disk quota is used up; free some, or choose another workspace with -w",
+    errno.EACCES: "no permission to write there; change it, or choose another workspace with -w",
+    errno.EPERM: "no permission to write there; change it, or choose another workspace with -w",
+    errno.EROFS: "the file system is read-only; choose another workspace with -w",
+    errno.ENOENT: "no folder can be made there; choose another workspace with -w",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another workspace with -w",
+    errno.EEXIST: "a file stands where a folder is needed; choose another workspace with -w",
 }
 
 
