@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon
-from skimage.measure import find_contours
+
+from wsi_tower.tissue.rings import rings_of
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from wsi_tower.geometry import Level0Size
-    from wsi_tower.tissue.mask import Mask, TissueMask
+    from wsi_tower.tissue.mask import TissueMask
 
 __all__ = ["SIMPLIFY_PX", "tissue_outlines"]
 
@@ -34,7 +34,7 @@ def tissue_outlines(mask: TissueMask, size: Level0Size | None = None) -> MultiPo
         size: the slide's; outlines are cut off at its edge, beyond which the last mask pixels may
             reach. None: they are not.
     """
-    rings = _rings(mask.tissue)
+    rings = [shapely.LinearRing(ring) for ring in rings_of(mask.tissue)]
     if not rings:
         return MultiPolygon()
     areas = shapely.build_area(shapely.geometrycollections(rings))
@@ -54,12 +54,3 @@ def _polygons(geometry: BaseGeometry) -> MultiPolygon:
     """The polygons among a geometry's parts; repairing and cutting may leave lines and points."""
     parts = shapely.get_parts(shapely.get_parts(geometry))
     return MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
-
-
-def _rings(mask: Mask) -> list[shapely.LinearRing]:
-    """Closed rings around and within the mask, in mask pixels from its corner."""
-    # A border of nothing closes the rings of tissue that runs out of the picture.
-    padded = np.pad(mask, 1)
-    contours = find_contours(padded, 0.5)
-    # Contours count from the centre of the border's first pixel.
-    return [shapely.LinearRing(contour[:, ::-1] - 0.5) for contour in contours]
