@@ -28,10 +28,10 @@ from wsi_tower.jpeg import (
     JpegColour,
     JpegError,
     JpegHead,
+    StreamFamily,
     complete,
     decode,
     encode,
-    has_head,
     read_head,
 )
 
@@ -225,10 +225,20 @@ def test_fast_decoding_is_close() -> None:
 
 def test_a_known_head_saves_reading_it_and_hides_no_cut() -> None:
     stream, other = ycbcr_stream(), encode(IMAGE[:32], quality=80, subsampling="420")
-    head = stream[: read_head(stream).byte_count]
-    scan = stream.index(b"\xff\xda")
+    family = StreamFamily(b"", "ycbcr")
+    head = family.head(stream)
     # The scan's header is three components long: 2 + 12 bytes (T.81, B.2.3).
-    assert len(head) == scan + 14
-    assert has_head(stream, head)
-    assert not has_head(stream[:-2], head)
-    assert not has_head(other, head)
+    assert len(family.known_head) == stream.index(b"\xff\xda") + 14
+    assert family.head(stream) is head
+    with pytest.raises(JpegError, match="cut off"):
+        family.head(stream[:-2])
+    assert family.head(other).height == 32
+
+
+@pytest.mark.parametrize("colour", ["ycbcr", "rgb"])
+def test_a_family_completes_as_each_stream_alone(colour: JpegColour) -> None:
+    whole = ycbcr_stream() if colour == "ycbcr" else rgb_stream()
+    stream, tables = split(whole)
+    family = StreamFamily(tables, colour)
+    for _ in range(2):
+        assert family.complete(stream) == complete(stream, tables, colour)

@@ -60,8 +60,8 @@ def test_rgb_tiles_with_shared_tables_are_exact(tmp_path: Path, side: int) -> No
     path = write_rgb_jpeg_aperio(tmp_path / "a.svs", picture(600, 530), side)
     with open_slide(path) as slide:
         tiles = tiles_of(slide)
-        assert tiles.colour == "rgb"
-        assert tiles.tables
+        assert tiles.family.colour == "rgb"
+        assert tiles.family.tables
     assert_tiles_are_openslide_s(path, LevelSize(side, side))
 
 
@@ -81,7 +81,7 @@ def test_streams_complete_to_the_pixels(tmp_path: Path) -> None:
     path = write_rgb_jpeg_aperio(tmp_path / "a.svs", picture())
     with open_slide(path) as slide:
         tiles = tiles_of(slide)
-        stream = complete(tiles.read(7), tiles.tables, tiles.colour)
+        stream = complete(tiles.read(7), tiles.family.tables, tiles.family.colour)
         assert np.array_equal(decode(stream), tiles.pixels(7))
 
 
@@ -168,10 +168,11 @@ def test_what_was_decoded_is_kept_within_a_bound(
     from wsi_tower.slides import compressed
 
     tile_bytes = 64 * 64 * 3
-    monkeypatch.setattr(compressed, "_CACHE_BYTES", 3 * tile_bytes)
+    monkeypatch.setattr(compressed, "_LEAST_CACHE_BYTES", 3 * tile_bytes)
+    monkeypatch.setattr(compressed, "_MOST_CACHE_BYTES", 3 * tile_bytes)
     path = write_tiled(tmp_path / "a.tif", [picture()], compression="jpeg")
     with open_slide(path) as slide:
         tiles = tiles_of(slide)
         for number in range(len(tiles.offsets)):
             tiles.pixels(number)
-        assert len(tiles._decoded) == 3
+        assert tiles._decoded.held_bytes == 3 * tile_bytes

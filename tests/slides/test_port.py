@@ -33,7 +33,7 @@ class ArraySlide(Slide):
         self.largest_read_px = max(self.largest_read_px, box.width * box.height)
         return self._levels[level][box.y : box.y + box.height, box.x : box.x + box.width].copy()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
 

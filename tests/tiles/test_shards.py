@@ -13,7 +13,14 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import BytesCodec, ZstdCodec
 
 from wsi_tower.errors import CorruptStoreError
-from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardReader, ShardWriter, shard_path
+from wsi_tower.slides import Streams
+from wsi_tower.tiles.shards import (
+    CHUNKS_PER_SHARD,
+    ShardFiles,
+    ShardReader,
+    ShardWriter,
+    shard_path,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +49,14 @@ def array(tmp_path: Path, pixels: np.ndarray) -> Path:
         chunk_key_encoding={"name": "default", "separator": "."},
         compressors=ZstdCodec(level=3),
     )
-    writer = ShardWriter(path)
-    for tile in pixels:
-        writer.append(Zstd(level=3).encode(tile.tobytes()))
+    writer = ShardWriter(path, lambda file: file.close())
+    chunks = [Zstd(level=3).encode(tile.tobytes()) for tile in pixels]
+    for first in range(0, len(chunks), 64):
+        batch = chunks[first : first + 64]
+        counts = np.array([len(chunk) for chunk in batch])
+        writer.append(Streams(memoryview(b"".join(batch)), counts))
     writer.close()
-    assert writer.digest == ShardReader(path, len(pixels)).content_digest()
+    assert writer.digest == ShardReader(path, len(pixels), ShardFiles()).content_digest()
     return path
 
 
@@ -61,7 +71,7 @@ def test_two_shards_are_two_files(array: Path) -> None:
 
 
 def test_rows_are_read_at_random_by_many_threads(array: Path, pixels: np.ndarray) -> None:
-    reader = ShardReader(array, len(pixels))
+    reader = ShardReader(array, len(pixels), ShardFiles())
     rows = np.random.default_rng(1).permutation(len(pixels))[:300]
     with ThreadPoolExecutor(8) as threads:
         chunks = list(threads.map(lambda row: reader.read(int(row)), rows))
@@ -71,7 +81,7 @@ def test_rows_are_read_at_random_by_many_threads(array: Path, pixels: np.ndarray
 
 
 def test_a_reader_travels_to_another_process(array: Path, pixels: np.ndarray) -> None:
-    reader = ShardReader(array, len(pixels))
+    reader = ShardReader(array, len(pixels), ShardFiles())
     reader.read(0)
     arrived = pickle.loads(pickle.dumps(reader))
     assert arrived.read(CHUNKS_PER_SHARD) == reader.read(CHUNKS_PER_SHARD)
@@ -82,15 +92,38 @@ def test_a_cut_off_shard_is_named(array: Path, pixels: np.ndarray, keep: int) ->
     path = shard_path(array, 1)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CorruptStoreError, match=r"store store, shard 1.*--overwrite"):
-        ShardReader(array, len(pixels)).read(CHUNKS_PER_SHARD)
+        ShardReader(array, len(pixels), ShardFiles()).read(CHUNKS_PER_SHARD)
 
 
 def test_a_missing_shard_is_named(array: Path, pixels: np.ndarray) -> None:
     shard_path(array, 0).unlink()
     with pytest.raises(CorruptStoreError, match="shard 0"):
-        ShardReader(array, len(pixels)).read(5)
+        ShardReader(array, len(pixels), ShardFiles()).read(5)
 
 
 def test_a_chunk_that_was_never_written_is_named(array: Path, pixels: np.ndarray) -> None:
     with pytest.raises(CorruptStoreError, match=f"tile row {len(pixels)} is missing"):
-        ShardReader(array, len(pixels) + 1).read(len(pixels))
+        ShardReader(array, len(pixels) + 1, ShardFiles()).read(len(pixels))
+
+
+def test_files_shared_by_many_arrays_stay_within_their_bound(
+    array: Path, pixels: np.ndarray
+) -> None:
+    files = ShardFiles(limit=1)
+    reader = ShardReader(array, len(pixels), files)
+    rows = np.random.default_rng(2).permutation(len(pixels))[:200].tolist()
+    with ThreadPoolExecutor(4) as threads:
+        chunks = list(threads.map(reader.read, [*rows, 0, CHUNKS_PER_SHARD, 1]))
+    assert Zstd().decode(chunks[-2]) == pixels[CHUNKS_PER_SHARD].tobytes()
+    assert len(files) == 1
+    reader.close()
+    assert len(files) == 0
+
+
+def test_a_shard_is_opened_once(array: Path, pixels: np.ndarray) -> None:
+    files = ShardFiles()
+    readers = [ShardReader(array, len(pixels), files) for _ in range(3)]
+    first = files.shard(array, (str(array), 0))
+    for reader in readers:
+        reader.read(7)
+    assert files.shard(array, (str(array), 0)) is first

@@ -12,6 +12,7 @@ import openslide
 import pytest
 import zarr
 
+from tests.slides.conformance import area_means
 from tests.tiles.conftest import job_for
 from wsi_tower.errors import CorruptStoreError, NativeTilesError
 from wsi_tower.geometry import Level0Point, LevelSize
@@ -77,14 +78,18 @@ def test_other_modes_hold_the_slides_pixels(
     assert difference.mean() <= error
 
 
-def test_resampled_tiles_are_area_averages(phantom: Path, workspace: Workspace) -> None:
-    # 1 µm/px from level 0 at 0.5: each pixel is the mean of 2 × 2.
-    with tiled(phantom, workspace, mpp=1.0, pixels="lossless") as store:
-        assert store.plan.is_resampled
+@pytest.mark.parametrize(("mpp", "reduction", "error"), [(1.0, 2, 1.0), (0.8, 1, 0.5)])
+def test_coarser_tiles_are_area_averages(
+    phantom: Path, workspace: Workspace, mpp: float, reduction: int, error: float
+) -> None:
+    # From level 0 at 0.5 µm/px: each pixel is the mean of 2 × 2, or of 1.6 × 1.6.
+    side_l0 = round(256 * mpp / 0.5)
+    with tiled(phantom, workspace, mpp=mpp, pixels="lossless") as store:
+        assert (store.plan.reduction, store.plan.is_resampled) == (reduction, reduction == 1)
         x_l0, y_l0 = (int(value) for value in store.xy_l0[3])
-        fine = openslide_tile(phantom, x_l0, y_l0, 512).astype(float)
-        expected = fine.reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
-        assert np.abs(store.pixels[3] - expected).max() <= 0.5
+        fine = openslide_tile(phantom, x_l0, y_l0, side_l0).astype(float)
+        difference = np.abs(store.pixels[3] - area_means(fine, side_l0 / 256)[:256, :256])
+    assert difference.mean() <= error
 
 
 @pytest.mark.parametrize("pixels", ["native", "jpeg", "lossless"])

@@ -67,6 +67,7 @@ Exit code: 0 when no slide failed, 1 when some did (the others are done), 2 when
 @click.option("--mask-um", type=float, default=8.0, show_default=True, help="Mask pixel, µm.")
 @reader_option
 @click.option("--scheduler", metavar="TCP", help="Address of a running Dask scheduler.")
+@click.option("--report/--no-report", default=True, help="Draw pictures and a page to look at.")
 def command(*, shared: Shared, **values: Any) -> None:
     """Cut slides into tiles with tissue masks and physical coordinates.
 
@@ -101,4 +102,5 @@ def _print(rows: tuple[SlideRow, ...], page: Any, shared: Shared) -> None:
     for row in rows:
         if row.is_failure:
             click.echo(f"  {row.slide_id}: {row.message}")
-    click.echo(f"Look at {page}")
+    if page is not None:
+        click.echo(f"Look at {page}")

@@ -56,6 +56,8 @@ class TileRequest:
     """Who reads the slides."""
     overwrite: bool
     """Whether stores made with other settings are replaced."""
+    report: bool
+    """Whether to draw pictures and a page."""
     quiet: bool
     """Whether to say nothing on the way."""
 
@@ -88,6 +90,7 @@ class TileRequest:
             tissue_mask=values["tissue_mask"],
             reader=values["reader"],
             overwrite=shared.overwrite,
+            report=values["report"],
             quiet=shared.json,
         )
 
@@ -98,8 +101,8 @@ class RunSummary:
 
     workspace: Path
     """Where stores are."""
-    page: Path
-    """The report's page."""
+    page: Path | None
+    """The report's page; None where none was asked for."""
     seconds: float
     """How long it took, start-up of the process not counted."""
     rows: tuple[SlideRow, ...]
@@ -109,7 +112,7 @@ class RunSummary:
         """As ``--json`` prints it."""
         return {
             "workspace": str(self.workspace),
-            "report": str(self.page.absolute()),
+            "report": None if self.page is None else str(self.page.absolute()),
             "seconds": self.seconds,
             "slides": [asdict(row) for row in self.rows],
         }
@@ -125,6 +128,7 @@ def run_tile(request: TileRequest) -> RunSummary:
     entries = find_slides(request.inputs, mpp_of=request.mpp_of, tissue_mask=request.tissue_mask)
     workspace = Workspace(request.workspace.root.absolute()).prepared()
     workspace.merge_cohort({entry.slide_id: entry.columns for entry in entries})
+    threads = max(1, request.batch.processes // max(1, len(entries)))
     jobs = [
         TileJob(
             entry.absolute(),
@@ -133,33 +137,41 @@ def run_tile(request: TileRequest) -> RunSummary:
             request.tissue,
             request.reader,
             request.overwrite,
+            threads,
         )
         for entry in entries
     ]
     with watched(len(jobs), quiet=request.quiet) as watcher:
-        rows = run_batch(
-            jobs, tile_and_draw, request.batch, on_row=watcher.row, progress=watcher.beat
-        )
+        work = tile_and_draw if request.report else tile_and_tell
+        rows = run_batch(jobs, work, request.batch, on_row=watcher.row, progress=watcher.beat)
     seconds = round(time.perf_counter() - began, 3)
-    page = _report(request, rows, started, seconds)
+    page = _report(request, rows, started, seconds) if request.report else None
     return RunSummary(workspace.root, page, seconds, tuple(rows))
 
 
 def tile_and_draw(job: TileJob, wait: bool, progress: Progress) -> Outcome:
     """Tile one slide and draw its picture; runs in workers."""
+    try:
+        outcome = tile_and_tell(job, wait, progress)
+    except EmptySlideError:
+        _draw_empty(job)
+        raise
+    picture = _picture_path(job.workspace, job.slide_id)
+    if outcome.status == "done" or not picture.exists():
+        _draw_store(job, picture)
+    return outcome
+
+
+def tile_and_tell(job: TileJob, wait: bool, progress: Progress) -> Outcome:
+    """Tile one slide, with what was odd about its pixel size in the outcome; runs in workers."""
     warnings.simplefilter("always", PixelSizeWarning)
     with warnings.catch_warnings(record=True, category=PixelSizeWarning) as told:
         try:
             outcome = tile_slide(job, wait=wait, progress=progress)
         except WsiTowerError as error:
-            if isinstance(error, EmptySlideError):
-                _draw_empty(job)
             for one in told:
                 error.add_note(str(one.message))
             raise
-    picture = _picture_path(job.workspace, job.slide_id)
-    if outcome.status == "done" or not picture.exists():
-        _draw_store(job, picture)
     if told:
         outcome.details["warning"] = str(told[0].message)
     return outcome

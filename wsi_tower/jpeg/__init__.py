@@ -4,24 +4,20 @@ The codec lives in `wsi_tower.jpeg.codec`, found by zarr through its entry point
 a tile costs no import of zarr.
 """
 
-from wsi_tower.jpeg.stream import (
-    JpegColour,
-    JpegError,
-    JpegHead,
-    complete,
-    decode,
-    encode,
-    has_head,
-    read_head,
-)
+from wsi_tower.jpeg.coding import REDUCTIONS, Reduction, decode, decode_reduced, encode
+from wsi_tower.jpeg.family import StreamFamily
+from wsi_tower.jpeg.stream import JpegColour, JpegError, JpegHead, complete, read_head
 
 __all__ = [
+    "REDUCTIONS",
     "JpegColour",
     "JpegError",
     "JpegHead",
+    "Reduction",
+    "StreamFamily",
     "complete",
     "decode",
+    "decode_reduced",
     "encode",
-    "has_head",
     "read_head",
 ]

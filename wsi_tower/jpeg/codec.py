@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Self, cast
 
 from zarr.abc.codec import ArrayBytesCodec
 
-from wsi_tower.jpeg.stream import JpegColour, JpegError, complete, decode, encode
+from wsi_tower.jpeg.coding import decode, encode
+from wsi_tower.jpeg.stream import JpegColour, JpegError, complete
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
     from zarr.core.common import JSON
@@ -77,9 +79,9 @@ class JpegCodec(ArrayBytesCodec):
         """Not known beforehand."""
         raise NotImplementedError
 
-    def decode_chunk(self, stream: bytes, *, fast: bool = False) -> np.ndarray:
-        """Pixels of one chunk: height × width × 3 uint8."""
-        return decode(complete(stream, self.tables, self.colour), fast=fast)
+    def decode_chunk(self, stream: bytes) -> NDArray[np.uint8]:
+        """Pixels of one chunk: height × width × 3."""
+        return decode(complete(stream, self.tables, self.colour))
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         pixels = await asyncio.to_thread(self.decode_chunk, chunk_bytes.to_bytes())

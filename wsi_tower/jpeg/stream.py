@@ -1,4 +1,4 @@
-"""JPEG streams as TIFF slides hold them, and their decoding and encoding by libjpeg-turbo.
+"""JPEG streams as TIFF slides hold them: what their heads say, and what they leave to the file.
 
 A tile of a TIFF file may be an *abbreviated* stream: its quantisation and Huffman tables stand
 once in the file (tag JPEGTables, TIFF Technical Note 2), and its colour space is what the
@@ -13,22 +13,14 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-import simplejpeg
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
 __all__ = [
     "JpegColour",
     "JpegError",
     "JpegHead",
     "complete",
-    "decode",
-    "encode",
-    "has_head",
     "read_head",
 ]
 
@@ -112,14 +104,6 @@ def read_head(stream: bytes) -> JpegHead:
     return replace(head, byte_count=end)
 
 
-def has_head(stream: bytes, head: bytes) -> bool:
-    """Whether a stream begins with the very bytes of another's head and is not cut off.
-
-    A file's tiles mostly share their heads: what `read_head` found in one holds for the next.
-    """
-    return stream.startswith(head) and stream.endswith(_EOI)
-
-
 def _frame(content: bytes) -> JpegHead:
     """What a frame header says: precision, height, width, components (T.81, B.2.2)."""
     if len(content) < 6:
@@ -147,40 +131,3 @@ def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
         if end > len(stream) or (marker != _END and end < found.end() + 2):
             raise JpegError("the JPEG stream is cut off in its header")
         yield marker, start, end
-
-
-def decode(stream: bytes, *, fast: bool = False) -> NDArray[np.uint8]:
-    """Pixels of a complete stream: height × width × 3, bit-exact with libjpeg's default.
-
-    Args:
-        stream: a complete stream.
-        fast: use the fast transform and repeat chroma instead of smoothing it: brightness is off
-            by a grey level here and there, colours by more at edges.
-
-    Raises:
-        JpegError: the stream is damaged.
-    """
-    try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            stream, "RGB", fastdct=fast, fastupsample=fast
-        )
-    except ValueError as error:
-        raise JpegError(f"the JPEG stream is damaged: {error}") from error
-    return pixels
-
-
-def encode(pixels: NDArray[np.uint8], *, quality: int, subsampling: str) -> bytes:
-    """A complete stream of an image of height × width × 3.
-
-    Args:
-        pixels: RGB, 8 bits a channel.
-        quality: 1 to 100, as libjpeg scales it.
-        subsampling: chroma subsampling: ``444``, ``422`` or ``420``.
-    """
-    stream: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels),
-        quality=quality,
-        colorspace="RGB",
-        colorsubsampling=subsampling,
-    )
-    return stream

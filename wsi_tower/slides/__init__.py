@@ -1,6 +1,6 @@
 """Slides: finding them, opening them, and reading their pixels through one port."""
 
-from wsi_tower.slides.compressed import CompressedLevel
+from wsi_tower.slides.compressed import CompressedLevel, Streams
 from wsi_tower.slides.entries import MASK_SUFFIXES, SlideEntry
 from wsi_tower.slides.fingerprint import Fingerprint, fingerprint
 from wsi_tower.slides.info import Level, Overview, PixelSize, PixelSizeOrigin, Rgb, SlideInfo
@@ -26,6 +26,7 @@ __all__ = [
     "Slide",
     "SlideEntry",
     "SlideInfo",
+    "Streams",
     "find_slides",
     "fingerprint",
     "is_url",

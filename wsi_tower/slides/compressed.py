@@ -8,14 +8,17 @@ times faster and gives the level's own pixels.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from wsi_tower.errors import UnreadableSlideError
-from wsi_tower.jpeg import JpegColour, JpegError, complete, decode, has_head, read_head
+from wsi_tower.geometry import LevelBox, LevelSize
+from wsi_tower.jpeg import REDUCTIONS, JpegColour, JpegError, Reduction, StreamFamily, read_head
+from wsi_tower.slides.decoded import DecodedTiles
 from wsi_tower.slides.tiff import refused_when_damaged
 
 if TYPE_CHECKING:
@@ -24,39 +27,49 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wsi_tower.geometry import LevelBox, LevelSize
     from wsi_tower.slides.info import Rgb
     from wsi_tower.slides.tiff import TiffPage
 
-__all__ = ["CompressedLevel", "compressed_levels"]
+__all__ = ["CompressedLevel", "Streams", "compressed_levels"]
 
-_CACHE_BYTES = 64 * 1024 * 1024
-"""Decoded tiles kept: two rows of tiles of a wide slide, so that neighbours decode them once."""
+_LEAST_CACHE_BYTES = 64 * 1024 * 1024
+_MOST_CACHE_BYTES = 256 * 1024 * 1024
+_ROWS_CACHED = 3
+"""Rows of tiles that a row of boxes touches, and one more: neighbours decode none of them again."""
+_EOI = (0xFF, 0xD9)
 
 
-@dataclass(eq=False)
-class CompressedLevel:
-    """The JPEG tiles of one level, row by row from the top left; holds the file open."""
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Several tiles as the file holds them."""
 
-    path: Path
-    """The slide's file."""
-    tile: LevelSize
-    """Size of every tile, the padded ones at the right and bottom too."""
-    columns: int
-    """Tiles in a row."""
-    rows: int
-    """Rows of tiles."""
-    offsets: NDArray[np.int64]
-    """Byte offset of every tile."""
+    joined: memoryview
+    """Their bytes, one tile after another."""
     byte_counts: NDArray[np.int64]
-    """Bytes of every tile; 0 where the slide was not scanned."""
-    tables: bytes
-    """Tables that the tiles share, as a JPEG stream of their own; empty where each has its own."""
-    colour: JpegColour
-    """What the tiles' components mean."""
-    _descriptor: int = -1
-    _head: bytes = b""
-    _decoded: OrderedDict[int, Rgb] = field(default_factory=OrderedDict)
+    """Bytes of each."""
+
+
+class CompressedLevel:
+    """The JPEG tiles of one level, row by row from the top left; holds the file open.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, path: Path, page: TiffPage, tile: LevelSize, colour: JpegColour) -> None:
+        """The tiles of ``page`` in the file ``path``, of size ``tile``, padded ones too."""
+        self.path = path
+        self.tile = tile
+        self.columns = -(-page.size.width // tile.width)
+        self.rows = -(-page.size.height // tile.height)
+        self.offsets, self.byte_counts = page.segments()
+        """Where every tile lies, and its bytes: 0 where the slide was not scanned."""
+        self.family = StreamFamily(page.jpeg_tables, colour)
+        row_bytes = self.columns * tile.width * tile.height * 3
+        self._decoded = DecodedTiles(
+            int(np.clip(_ROWS_CACHED * row_bytes, _LEAST_CACHE_BYTES, _MOST_CACHE_BYTES))
+        )
+        self._descriptor = -1
+        self._opening = threading.Lock()
 
     @classmethod
     def of_page(cls, path: Path, page: TiffPage) -> Self | None:
@@ -67,26 +80,31 @@ class CompressedLevel:
         """
         if page.jpeg_colour is None or page.tile is None:
             return None
-        columns = -(-page.size.width // page.tile.width)
-        rows = -(-page.size.height // page.tile.height)
-        offsets, byte_counts = page.segments()
-        if not len(offsets) == len(byte_counts) == columns * rows:
+        level = cls(path, page, page.tile, page.jpeg_colour)
+        if not len(level.offsets) == len(level.byte_counts) == level.columns * level.rows:
             return None
-        end = int((offsets + byte_counts).max(initial=0))
+        end = int((level.offsets + level.byte_counts).max(initial=0))
         if end > path.stat().st_size:
             raise UnreadableSlideError(
                 f"slide {path.name} is cut off: its tiles reach to byte {end} of a file of "
                 f"{path.stat().st_size} bytes; copy the file again from its source"
             )
-        return cls(
-            path, page.tile, columns, rows, offsets, byte_counts, page.jpeg_tables, page.jpeg_colour
-        )
+        return level
 
-    @property
+    @cached_property
     def subsampling(self) -> str:
         """Chroma subsampling of the tiles: ``444``, ``422``, ``420``, or another; of the first."""
         scanned = np.flatnonzero(self.byte_counts)
         return read_head(self.read(int(scanned[0]))).subsampling if len(scanned) else "444"
+
+    def reduction(self, ratio: float) -> Reduction:
+        """How far boxes can be reduced while they are decoded, at most by ``ratio``."""
+        fitting = (
+            one
+            for one in REDUCTIONS
+            if one <= ratio and self.tile.width % one == self.tile.height % one == 0
+        )
+        return next(fitting, 1)
 
     def index(self, column: int, row: int) -> int:
         """Number of a tile in `offsets` and `byte_counts`."""
@@ -99,55 +117,58 @@ class CompressedLevel:
             UnreadableSlideError: it lies beyond the end of the file, is cut off, is no JPEG, or
                 has another size than the level's tiles.
         """
-        if self._descriptor < 0:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-        offset, count = int(self.offsets[index]), int(self.byte_counts[index])
-        end = os.fstat(self._descriptor).st_size
-        if not 0 <= offset <= offset + count <= end:
-            raise self._damaged(index, f"it ends at byte {offset + count} of a file of {end} bytes")
-        stream = os.pread(self._descriptor, count, offset)
-        if self._head and has_head(stream, self._head):
-            return stream
-        try:
-            head = read_head(stream)
-        except JpegError as error:
-            raise self._damaged(index, str(error)) from error
-        if (head.width, head.height, head.components) != (self.tile.width, self.tile.height, 3):
-            raise self._damaged(index, f"it is {head.width} × {head.height} px, not {self.tile}")
-        self._head = stream[: head.byte_count]
+        stream = bytes(self._pread(np.array([index])))
+        self._check(index, stream)
         return stream
 
-    def pixels(self, index: int) -> Rgb:
-        """A tile decoded: tile height × tile width × 3; white where it was never scanned.
+    def read_many(self, indices: NDArray[np.int64]) -> Streams:
+        """Streams of several tiles; those that lie together in the file are read at once.
+
+        Raises:
+            UnreadableSlideError: as `read`, for any of them.
+        """
+        joined = self._pread(indices)
+        counts = self.byte_counts[indices]
+        ends = np.cumsum(counts)
+        for place in np.flatnonzero(~self._are_like_the_last(joined, ends - counts, ends)):
+            stream = joined[ends[place] - counts[place] : ends[place]]
+            self._check(int(indices[place]), bytes(stream))
+        return Streams(joined, counts)
+
+    def pixels(self, index: int, reduction: Reduction = 1) -> Rgb:
+        """A tile decoded: (tile height, tile width, 3), each side divided by ``reduction``.
+
+        White where it was never scanned. Not to be written to: it is kept for who asks next.
 
         Raises:
             UnreadableSlideError: as `read`, or the stream is damaged.
         """
-        if not self.byte_counts[index]:
-            return np.full((self.tile.height, self.tile.width, 3), 255, np.uint8)
-        if index in self._decoded:
-            self._decoded.move_to_end(index)
-            return self._decoded[index]
-        try:
-            pixels = decode(complete(self.read(index), self.tables, self.colour))
-        except JpegError as error:
-            raise self._damaged(index, str(error)) from error
-        self._decoded[index] = pixels
-        while len(self._decoded) * pixels.nbytes > _CACHE_BYTES:
-            self._decoded.popitem(last=False)
+        held = self._decoded.get((index, reduction))
+        if held is not None:
+            return held
+        pixels = self._decode(index, reduction)
+        self._decoded.keep((index, reduction), pixels)
         return pixels
 
-    def read_box(self, box: LevelBox) -> Rgb:
+    def read_box(self, box: LevelBox, reduction: Reduction = 1) -> Rgb:
         """Pixels of a box that lies inside the level: height × width × 3.
+
+        Args:
+            box: in pixels of the level, or of the level reduced.
+            reduction: pixels of the level that become one, along each side; see `reduction`.
 
         Raises:
             UnreadableSlideError: a tile in it is damaged.
         """
+        tile = LevelSize(self.tile.width // reduction, self.tile.height // reduction)
+        column, row = box.x // tile.width, box.y // tile.height
+        if box == LevelBox(column * tile.width, row * tile.height, tile.width, tile.height):
+            return self._decode(self.index(column, row), reduction)
         region = np.empty((box.height, box.width, 3), np.uint8)
-        right, bottom = box.x + box.width, box.y + box.height
-        for row in range(box.y // self.tile.height, -(-bottom // self.tile.height)):
-            for column in range(box.x // self.tile.width, -(-right // self.tile.width)):
-                self._paste(region, box, column, row)
+        for row in range(box.y // tile.height, -(-(box.y + box.height) // tile.height)):
+            for column in range(box.x // tile.width, -(-(box.x + box.width) // tile.width)):
+                place = LevelBox(column * tile.width, row * tile.height, tile.width, tile.height)
+                _paste(self.pixels(self.index(column, row), reduction), place, region, box)
         return region
 
     def close(self) -> None:
@@ -157,16 +178,65 @@ class CompressedLevel:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _paste(self, region: Rgb, box: LevelBox, column: int, row: int) -> None:
-        """Copy the part of one tile that lies in ``box`` to its place in ``region``."""
-        x, y = column * self.tile.width, row * self.tile.height
-        left, top = max(x, box.x), max(y, box.y)
-        right = min(x + self.tile.width, box.x + box.width)
-        bottom = min(y + self.tile.height, box.y + box.height)
-        tile = self.pixels(self.index(column, row))
-        region[top - box.y : bottom - box.y, left - box.x : right - box.x] = tile[
-            top - y : bottom - y, left - x : right - x
-        ]
+    def _decode(self, index: int, reduction: Reduction) -> Rgb:
+        if not self.byte_counts[index]:
+            height, width = self.tile.height // reduction, self.tile.width // reduction
+            return np.full((height, width, 3), 255, np.uint8)
+        stream = self.read(index)
+        try:
+            if reduction == 1:
+                return self.family.decode(stream)
+            return self.family.decode_reduced(stream, reduction)
+        except JpegError as error:
+            raise self._damaged(index, str(error)) from error
+
+    def _pread(self, indices: NDArray[np.int64]) -> memoryview:
+        """Bytes of tiles, joined; a read a run of tiles that lie one after another."""
+        with self._opening:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+        offsets, counts = self.offsets[indices], self.byte_counts[indices]
+        ends = np.cumsum(counts)
+        joined = memoryview(bytearray(int(ends[-1]) if len(ends) else 0))
+        breaks = np.flatnonzero(offsets[:-1] + counts[:-1] != offsets[1:]) + 1
+        for first, after in zip([0, *breaks], [*breaks, len(indices)], strict=True):
+            begin, end = int(ends[first] - counts[first]), int(ends[after - 1])
+            if os.preadv(self._descriptor, [joined[begin:end]], int(offsets[first])) < end - begin:
+                raise self._cut_off(indices[first:after])
+        return joined
+
+    def _are_like_the_last(
+        self, joined: memoryview, begins: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Which streams have an end marker and the very head of one that was checked."""
+        content = np.frombuffer(joined, np.uint8)
+        head = np.frombuffer(self.family.known_head, np.uint8)
+        long_enough = ends - begins >= len(head) + len(_EOI)
+        if not (len(head) and long_enough.any()):
+            return np.zeros(len(ends), np.bool_)
+        starts = np.where(long_enough, begins, 0)
+        heads = content[starts[:, None] + np.arange(len(head))]
+        ended = (content[ends - 2] == _EOI[0]) & (content[ends - 1] == _EOI[1])
+        alike: NDArray[np.bool_] = long_enough & ended & (heads == head).all(axis=1)
+        return alike
+
+    def _check(self, index: int, stream: bytes) -> None:
+        try:
+            head = self.family.head(stream)
+        except JpegError as error:
+            raise self._damaged(index, str(error)) from error
+        if (head.width, head.height, head.components) != (self.tile.width, self.tile.height, 3):
+            self.family.forget()
+            raise self._damaged(index, f"it is {head.width} × {head.height} px, not {self.tile}")
+
+    def _cut_off(self, indices: NDArray[np.int64]) -> UnreadableSlideError:
+        """The error that names the first of some tiles that lies beyond the end of the file."""
+        size = os.fstat(self._descriptor).st_size
+        ends = self.offsets[indices] + self.byte_counts[indices]
+        beyond = int(np.argmax(ends > size))
+        return self._damaged(
+            int(indices[beyond]), f"it ends at byte {ends[beyond]} of a file of {size} bytes"
+        )
 
     def _damaged(self, index: int, why: str) -> UnreadableSlideError:
         row, column = divmod(index, self.columns)
@@ -185,3 +255,13 @@ def compressed_levels(path: Path, pages: Mapping[int, TiffPage]) -> dict[int, Co
     with refused_when_damaged(path.name):
         found = {number: CompressedLevel.of_page(path, page) for number, page in pages.items()}
     return {number: level for number, level in found.items() if level is not None}
+
+
+def _paste(tile: Rgb, place: LevelBox, region: Rgb, box: LevelBox) -> None:
+    """Copy the part of a tile at ``place`` that lies in ``box`` to its place in ``region``."""
+    left, top = max(place.x, box.x), max(place.y, box.y)
+    right = min(place.x + place.width, box.x + box.width)
+    bottom = min(place.y + place.height, box.y + box.height)
+    region[top - box.y : bottom - box.y, left - box.x : right - box.x] = tile[
+        top - place.y : bottom - place.y, left - place.x : right - place.x
+    ]

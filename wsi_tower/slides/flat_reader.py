@@ -65,8 +65,7 @@ class FlatSlide(Slide):
             )
         )
 
-    def close(self) -> None:
-        """Give back the pixels."""
+    def _close(self) -> None:
         self.__dict__.pop("_pixels", None)
 
     def _read_level(self, level: int, box: LevelBox) -> Rgb:

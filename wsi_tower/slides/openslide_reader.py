@@ -10,7 +10,7 @@ import openslide
 
 from wsi_tower.errors import UnreadableSlideError
 from wsi_tower.geometry import Level0Box, Level0Size, LevelSize, Mpp
-from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
+from wsi_tower.slides.compressed import compressed_levels
 from wsi_tower.slides.info import PixelSizeOrigin, Rgb, SlideInfo, level_of
 from wsi_tower.slides.pixel_size import chosen_pixel_size, pixel_size_of_page
 from wsi_tower.slides.pixels import on_white
@@ -31,6 +31,8 @@ _PLAIN_TIFF_VENDORS = frozenset({"aperio", "generic-tiff"})
 
 class OpenSlideSlide(Slide):
     """A slide served by OpenSlide; JPEG tiles of plain TIFF levels are decoded directly."""
+
+    reads_in_threads = True
 
     def __init__(self, path: Path, pages: list[TiffPage], mpp_um: float | None) -> None:
         """Open ``path``; ``pages`` are its TIFF pages, none where it is no TIFF file."""
@@ -61,22 +63,13 @@ class OpenSlideSlide(Slide):
         self._compressed = compressed_levels(path, pages_of_levels(plain, sizes))
         self._is_closed = False
 
-    def compressed_level(self, level: int) -> CompressedLevel | None:
-        """The file's own JPEG tiles of a level, or None."""
-        return self._compressed.get(level)
-
-    def close(self) -> None:
-        """Give back the file."""
-        for level in self._compressed.values():
-            level.close()
+    def _close(self) -> None:
         # OpenSlide itself refuses to close a slide twice.
         if not self._is_closed:
             self._handle.close()
         self._is_closed = True
 
     def _read_level(self, level: int, box: LevelBox) -> Rgb:
-        if level in self._compressed:
-            return self._compressed[level].read_box(box)
         downsample = self._handle.level_downsamples[level]
         corner = (round(box.x * downsample), round(box.y * downsample))
         try:

@@ -7,9 +7,11 @@ level. All readers therefore round, clip and fill alike.
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from fractions import Fraction
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import cv2
 import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from wsi_tower.geometry import Level0Point, Mpp
+    from wsi_tower.jpeg import Reduction
     from wsi_tower.slides.compressed import CompressedLevel
     from wsi_tower.slides.info import Level, SlideInfo
 
@@ -37,12 +40,16 @@ _BLOCK_BYTES = 48 * 1024 * 1024
 _MAX_OVERVIEW_PX = 160_000_000
 """Half a gigabyte: 100 × 100 mm at 8 µm/px. A larger slide does not fit a worker's memory."""
 _PITCH_TOLERANCE = 0.01
+_JPEG_BLOCK_PX: Literal[8] = 8
 _MAX_RATIO_TERM = 128
 """Bounds the source pixels of the smallest block that averages exactly."""
 
 
 class Slide(ABC):
-    """A slide open for reading. Use as a context manager; not to be shared between threads."""
+    """A slide open for reading, by any number of threads. Use as a context manager."""
+
+    reads_in_threads: ClassVar[bool] = False
+    """Whether the library behind it lets several threads read at once; else they take turns."""
 
     def __init__(self, info: SlideInfo) -> None:
         for level in info.levels:
@@ -53,6 +60,9 @@ class Slide(ABC):
                     f"(1 to {MAX_SIDE_PX} px a side), so the file is damaged or no slide"
                 )
         self.info = info
+        self._compressed: dict[int, CompressedLevel] = {}
+        """Levels whose JPEG tiles are decoded here and not by the adapter's library; it sets it."""
+        self._turn = threading.Lock()
 
     @abstractmethod
     def _read_level(self, level: int, box: LevelBox) -> Rgb:
@@ -66,13 +76,18 @@ class Slide(ABC):
         """
 
     @abstractmethod
+    def _close(self) -> None:
+        """Give back what the adapter holds. May be called twice."""
+
     def close(self) -> None:
-        """Give back the file."""
+        """Give back the file. Threads must have ended their reading."""
+        for level in self._compressed.values():
+            level.close()
+        self._close()
 
     def compressed_level(self, level: int) -> CompressedLevel | None:
         """The file's own compressed tiles of a level, or None where they cannot be had as such."""
-        del level
-        return None
+        return self._compressed.get(level)
 
     @property
     def mpp(self) -> Mpp:
@@ -105,18 +120,29 @@ class Slide(ABC):
         x_px, y_px = round(corner.x / downsample), round(corner.y / downsample)
         return self.read_level_box(level, LevelBox(x_px, y_px, size.width, size.height))
 
-    def read_level_box(self, level: int, box: LevelBox) -> Rgb:
-        """Read a box given in the pixels of its level; see `read_region`."""
+    def read_level_box(self, level: int, box: LevelBox, reduction: Reduction = 1) -> Rgb:
+        """Read a box given in the pixels of its level, or of the level reduced.
+
+        Args:
+            level: which.
+            box: in pixels of the level after reduction.
+            reduction: pixels of the level that become one, along each side. JPEG tiles are reduced
+                while they are decoded, all else is area-averaged.
+
+        Raises:
+            SettingsError, UnreadableSlideError: as `read_region`.
+        """
         if box.width < 1 or box.height < 1:
             raise SettingsError(f"cannot read {box.width} × {box.height} px; ask for at least 1")
-        inside = box.clipped(self._level(level).size)
+        size = self._level(level).size
+        inside = box.clipped(LevelSize(size.width // reduction, size.height // reduction))
         if inside == box:
-            return self._read_level(level, box)
+            return self._read_inside(level, box, reduction)
         region = np.full((box.height, box.width, 3), BACKGROUND, np.uint8)
         if inside.width and inside.height:
             left, top = inside.x - box.x, inside.y - box.y
-            region[top : top + inside.height, left : left + inside.width] = self._read_level(
-                level, inside
+            region[top : top + inside.height, left : left + inside.width] = self._read_inside(
+                level, inside, reduction
             )
         return region
 
@@ -157,6 +183,16 @@ class Slide(ABC):
         # A little coarser, since `overview` may come out a little finer than asked.
         return self.overview(pitch_l0 * (1 + _PITCH_TOLERANCE) if pitch_l0 > 1 else 1.0)
 
+    def _read_inside(self, level: int, box: LevelBox, reduction: Reduction) -> Rgb:
+        """Read a box of the level reduced that lies wholly inside it."""
+        compressed = self._compressed.get(level)
+        if compressed is not None and compressed.reduction(reduction) == reduction:
+            return compressed.read_box(box, reduction)
+        place = (value * reduction for value in (box.x, box.y, box.width, box.height))
+        with nullcontext() if self.reads_in_threads else self._turn:
+            pixels = self._read_level(level, LevelBox(*place))
+        return resampled(pixels, LevelSize(box.width, box.height))
+
     def _averaged_level(self, level: int, ratio: Fraction) -> Rgb:
         size = self._level(level).size
         height, width = math.ceil(size.height / ratio), math.ceil(size.width / ratio)
@@ -165,24 +201,24 @@ class Slide(ABC):
                 f"slide {self.info.name} of {self.info.size} is too large: its overview would have "
                 f"{width} × {height} px; check its pixel size, or tile a part of it"
             )
+        compressed = self._compressed.get(level)
+        # The mean of a block of JPEG's stands in the file; of smaller parts it does not.
+        is_coarse = compressed is not None and compressed.reduction(float(ratio)) == _JPEG_BLOCK_PX
+        reduction: Reduction = _JPEG_BLOCK_PX if is_coarse else 1
         rgb = np.empty((height, width, 3), np.uint8)
-        rows, columns = _block(size, ratio)
+        rows, columns = _block(size, ratio, reduction)
         for top in range(0, height, rows):
             for left in range(0, width, columns):
-                block = self._averaged(level, ratio, (top, left), (rows, columns))
+                place = LevelBox(left, top, columns, rows)
+                block = self._averaged(level, place, ratio / reduction, reduction)
                 rgb[top : top + rows, left : left + columns] = block[: height - top, : width - left]
         return rgb
 
-    def _averaged(
-        self, level: int, ratio: Fraction, corner: tuple[int, int], shape: tuple[int, int]
-    ) -> Rgb:
-        """A block of an overview, both ``corner`` and ``shape`` as row and column."""
-        top, left = (int(start * ratio) for start in corner)
-        height, width = (int(side * ratio) for side in shape)
-        return resampled(
-            self.read_level_box(level, LevelBox(left, top, width, height)),
-            LevelSize(shape[1], shape[0]),
-        )
+    def _averaged(self, level: int, place: LevelBox, ratio: Fraction, reduction: Reduction) -> Rgb:
+        """The block at ``place`` of an overview, from pixels of the level reduced."""
+        corners = (int(value * ratio) for value in (place.x, place.y, place.width, place.height))
+        pixels = self.read_level_box(level, LevelBox(*corners), reduction)
+        return resampled(pixels, LevelSize(place.width, place.height))
 
     def _level(self, level: int) -> Level:
         if not 0 <= level < len(self.info.levels):
@@ -220,10 +256,12 @@ def _small_ratio(ratio: float) -> Fraction:
     return max(Fraction(1), Fraction(ratio).limit_denominator(denominator))
 
 
-def _block(size: LevelSize, ratio: Fraction) -> tuple[int, int]:
+def _block(size: LevelSize, ratio: Fraction, reduction: int) -> tuple[int, int]:
     """Rows and columns of an overview to make at a time: whole ratios, within the bound."""
     # The smallest block that averages exactly has numerator² pixels of the level.
-    fitting = max(1, _BLOCK_BYTES // (3 * ratio.numerator**2))
-    across = min(fitting, math.ceil(size.width / ratio.numerator))
-    down = min(fitting // across, math.ceil(size.height / ratio.numerator))
-    return ratio.denominator * down, ratio.denominator * across
+    step = (ratio / reduction).numerator
+    fitting = max(1, _BLOCK_BYTES // (3 * step**2))
+    across = min(fitting, math.ceil(size.width / reduction / step))
+    down = min(fitting // across, math.ceil(size.height / reduction / step))
+    denominator = (ratio / reduction).denominator
+    return denominator * down, denominator * across

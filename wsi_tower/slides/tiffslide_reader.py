@@ -18,7 +18,7 @@ from wsi_tower.errors import (
 )
 from wsi_tower.geometry import Level0Size, LevelSize, Mpp
 from wsi_tower.slides.claims import refuse_false_claims
-from wsi_tower.slides.compressed import CompressedLevel, compressed_levels
+from wsi_tower.slides.compressed import compressed_levels
 from wsi_tower.slides.info import PixelSizeOrigin, Rgb, SlideInfo, level_of
 from wsi_tower.slides.pixel_size import (
     chosen_pixel_size,
@@ -62,19 +62,10 @@ class TiffSlideSlide(Slide):
                 self._compressed = compressed_levels(Path(source), local)
             on_failure.pop_all()
 
-    def compressed_level(self, level: int) -> CompressedLevel | None:
-        """The file's own JPEG tiles of a level, or None."""
-        return self._compressed.get(level)
-
-    def close(self) -> None:
-        """Give back the file."""
-        for level in self._compressed.values():
-            level.close()
+    def _close(self) -> None:
         self._handle.close()
 
     def _read_level(self, level: int, box: LevelBox) -> Rgb:
-        if level in self._compressed:
-            return self._compressed[level].read_box(box)
         downsample = self._handle.level_downsamples[level]
         corner = (_source_of(box.x, downsample), _source_of(box.y, downsample))
         with _read_errors(self._name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsi_tower.errors import NativeTilesError
-from wsi_tower.tiles.plan import level_for_target
+from wsi_tower.tiles.plan import source_for_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,9 @@ def tile_side_px(slide: Slide, settings: TileSettings) -> int:
     """
     if settings.tile_px != "native":
         return settings.tile_px
-    level, is_resampled = level_for_target(slide.info, slide.mpp, settings)
-    compressed = None if is_resampled else slide.compressed_level(level)
+    source = source_for_target(slide.info, slide.mpp, settings)
+    is_its_own = source.reduction == 1 and not source.is_resampled
+    compressed = slide.compressed_level(source.level) if is_its_own else None
     if compressed is None or compressed.tile.width != compressed.tile.height:
         raise NativeTilesError(
             f"slide {slide.info.name} has no square JPEG tiles of its own at {settings.mpp:g} "
@@ -71,7 +72,7 @@ def chosen_subsampling(slide: Slide, plan: TilePlan) -> str:
     halved gains nothing. Resampled tiles have whole chroma, whatever they came from.
     """
     compressed = slide.compressed_level(plan.level)
-    if plan.is_resampled or compressed is None:
+    if plan.reduction > 1 or plan.is_resampled or compressed is None:
         return "444"
     found = compressed.subsampling
     return found if found in ("422", "420") else "444"
@@ -95,7 +96,7 @@ def native_rows(
 
 def _why_other_grid(slide: Slide, plan: TilePlan) -> str | None:
     """Why the grid is not that of the file's tiles, or None where it is."""
-    if plan.is_resampled:
+    if plan.reduction > 1 or plan.is_resampled:
         return f"no level has {plan.target_mpp:g} µm/px, so tiles are resampled"
     compressed = slide.compressed_level(plan.level)
     if compressed is None:

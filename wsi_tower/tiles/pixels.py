@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+import threading
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numcodecs.zstd import Zstd
 
 from wsi_tower.errors import CorruptStoreError, SettingsError
-from wsi_tower.jpeg import JpegError
+from wsi_tower.jpeg import JpegError, StreamFamily
 from wsi_tower.slides import Rgb, fingerprint, open_slide
 from wsi_tower.tiles.reading import read_tile
 
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
     from wsi_tower.tiles.plan import TilePlan
     from wsi_tower.tiles.shards import ShardReader
 
-__all__ = ["ShardTiles", "SlideTiles", "TilePixels", "TileSource"]
+__all__ = ["Decode", "ShardTiles", "SlideTiles", "TilePixels", "TileSource"]
 
 Rows: TypeAlias = "int | slice | list[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]"
+
+Decode: TypeAlias = Literal["exact", "fast"]
+"""``exact`` gives the very pixels of libjpeg's default; ``fast`` takes its quicker transform and
+repeats chroma instead of smoothing it."""
 
 
 class TileSource(Protocol):
     """Where one tile's pixels come from."""
 
-    def tile(self, row: int) -> Rgb:
-        """Pixels of a row: side × side × 3 uint8."""
+    def read_into(self, row: int, pixels: Rgb) -> None:
+        """Put a row's pixels into ``pixels``: side × side × 3 uint8, contiguous."""
 
     def close(self) -> None:
         """Give back files."""
@@ -43,7 +48,7 @@ class TilePixels:
     """The tiles' pixels as one array (N, side, side, 3) that is read by row.
 
     ``pixels[rows]`` takes what NumPy takes along the first axis: a number, a slice, a list or array
-    of numbers in any order, or a mask.
+    of numbers in any order, or a mask. Safe in threads; pixels are decoded by the thread that asks.
     """
 
     def __init__(self, source: TileSource, tiles: int, side_px: int) -> None:
@@ -56,11 +61,14 @@ class TilePixels:
 
     def __getitem__(self, rows: Rows) -> Rgb:
         if isinstance(rows, (int, np.integer)):
-            return self._source.tile(self._checked(operator.index(rows)))
+            tile = np.empty(self.shape[1:], np.uint8)
+            self._source.read_into(self._checked(operator.index(rows)), tile)
+            return tile
         chosen = np.arange(len(self))[rows]
         batch = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        for place, row in enumerate(chosen):
-            batch[place] = self._source.tile(int(row))
+        # In the order of the file, whatever was asked: a disk reads on faster than back and forth.
+        for place in np.argsort(chosen, kind="stable").tolist():
+            self._source.read_into(int(chosen[place]), batch[place])
         return batch
 
     def close(self) -> None:
@@ -76,26 +84,28 @@ class TilePixels:
 class ShardTiles:
     """Tiles from a store's own shards; safe in threads and worker processes."""
 
-    def __init__(self, shards: ShardReader, codec: JpegCodec | None, side_px: int) -> None:
-        """``codec`` decodes the chunks; None where they are zstd frames of raw pixels."""
+    def __init__(self, shards: ShardReader, codec: JpegCodec | None, decode: Decode) -> None:
+        """``codec`` is that of the chunks; None where they are zstd frames of raw pixels."""
         self._shards = shards
-        self._codec = codec
-        self._shape = (side_px, side_px, 3)
+        self._family = StreamFamily(codec.tables, codec.colour) if codec else None
+        self._is_fast = decode == "fast"
 
-    def tile(self, row: int) -> Rgb:
-        """Pixels of a row.
+    def read_into(self, row: int, pixels: Rgb) -> None:
+        """Put a row's pixels into ``pixels``.
 
         Raises:
             CorruptStoreError: the store is damaged there.
         """
         chunk = self._shards.read(row)
         try:
-            if self._codec is not None:
-                pixels = self._codec.decode_chunk(chunk)
-            else:
-                pixels = np.frombuffer(Zstd().decode(chunk), np.uint8)
-            return pixels.reshape(self._shape)
-        except (JpegError, ValueError, RuntimeError) as error:
+            if self._family is None:
+                raw = np.frombuffer(Zstd().decode(chunk), np.uint8)
+                pixels[:] = raw.reshape(pixels.shape)
+                return
+            decoded = self._family.decode(chunk, fast=self._is_fast, into=pixels)
+            if decoded.shape != pixels.shape:
+                raise JpegError(f"an image of {decoded.shape} instead of {pixels.shape}")
+        except (ValueError, RuntimeError) as error:
             raise CorruptStoreError(
                 f"tile row {row} is damaged ({error}); remake the store with `wsi-tower tile … "
                 f"--overwrite`"
@@ -116,18 +126,20 @@ class SlideTiles:
         self._source, self._digest, self._mpp, self._plan = source, digest, mpp, plan
         self._xy_l0 = xy_l0
         self._slide: Slide | None = None
+        self._opening = threading.Lock()
 
-    def tile(self, row: int) -> Rgb:
-        """Pixels of a row.
+    def read_into(self, row: int, pixels: Rgb) -> None:
+        """Put a row's pixels into ``pixels``.
 
         Raises:
             CorruptStoreError: the slide is not the one that the store was made from.
             SlideError: the slide cannot be read.
         """
-        if self._slide is None:
-            self._slide = self._opened()
+        with self._opening:
+            if self._slide is None:
+                self._slide = self._opened()
         x_l0, y_l0 = (int(value) for value in self._xy_l0[row])
-        return read_tile(self._slide, self._plan, x_l0, y_l0)
+        pixels[:] = read_tile(self._slide, self._plan, x_l0, y_l0)
 
     def close(self) -> None:
         """Give back the slide."""
@@ -146,7 +158,11 @@ class SlideTiles:
         return slide
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_slide": None}
+        return self.__dict__ | {"_slide": None, "_opening": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._opening = threading.Lock()
 
 
 def resolved_source(store: Path, recorded: str) -> str:

@@ -3,27 +3,30 @@
     pitch     = round((tile_px - overlap_px) × effective mpp / level-0 mpp)
     footprint = round(tile_px × effective mpp / level-0 mpp)
 
-from the slide's origin, every tile wholly inside the slide. The effective mpp is the level's own
-where it lies within 5 % of the target, so that its pixels are used as they are.
+from the slide's origin, every tile wholly inside the slide. Pixels come from a level, or from a
+level with blocks of 2, 4 or 8 pixels a side made one; where that lies within 5 % of the target it
+is used as it is, and its mpp is the effective one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wsi_tower.errors import ResolutionError, SettingsError, TooSmallSlideError
+from wsi_tower.jpeg import REDUCTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wsi_tower.geometry import Level0Size, Mpp
+    from wsi_tower.jpeg import Reduction
     from wsi_tower.slides import SlideInfo
     from wsi_tower.tiles.settings import TileSettings
 
-__all__ = ["TilePlan", "level_for_target", "plan_tiles"]
+__all__ = ["PixelSource", "TilePlan", "plan_tiles", "source_for_target"]
 
 LEVEL_TOLERANCE = 0.05
 """Relative difference up to which a level serves a target resolution as it is."""
@@ -44,8 +47,10 @@ class TilePlan:
     """Resolution that the tiles have: the level's own, or the target where they are resampled."""
     level: int
     """Level that pixels are read from."""
+    reduction: Reduction
+    """Pixels of the level that become one, along each side, before any resampling."""
     is_resampled: bool
-    """Whether the level's pixels are resampled to the target."""
+    """Whether the pixels are then resampled to the target."""
     pitch_l0: int
     """Level-0 pixels from one tile to the next, along x and y."""
     footprint_l0: int
@@ -82,8 +87,8 @@ def plan_tiles(info: SlideInfo, mpp: Mpp, tile_px: int, settings: TileSettings) 
         TooSmallSlideError: not one tile fits.
         SettingsError: the overlap leaves no step, or the grid has more than 50 million tiles.
     """
-    level, is_resampled = level_for_target(info, mpp, settings)
-    effective = settings.mpp if is_resampled else mpp.mean * info.levels[level].downsample
+    source = source_for_target(info, mpp, settings)
+    effective = settings.mpp if source.is_resampled else source.mpp
     scale = effective / mpp.mean
     footprint_l0 = max(1, round(tile_px * scale))
     pitch_l0 = round((tile_px - settings.overlap_px) * scale)
@@ -97,34 +102,60 @@ def plan_tiles(info: SlideInfo, mpp: Mpp, tile_px: int, settings: TileSettings) 
         overlap_px=settings.overlap_px,
         target_mpp=settings.mpp,
         effective_mpp=effective,
-        level=level,
-        is_resampled=is_resampled,
+        level=source.level,
+        reduction=source.reduction,
+        is_resampled=source.is_resampled,
         pitch_l0=pitch_l0,
         footprint_l0=footprint_l0,
         **_counts(info.name, info.size, footprint_l0, pitch_l0),
     )
 
 
-def level_for_target(info: SlideInfo, mpp: Mpp, settings: TileSettings) -> tuple[int, bool]:
-    """The level to read from, and whether its pixels must be resampled.
+@dataclass(frozen=True, slots=True)
+class PixelSource:
+    """What pixels of a target resolution are made from."""
+
+    level: int
+    """Level to read."""
+    reduction: Reduction
+    """Pixels of it that become one, along each side."""
+    mpp: float
+    """Resolution after that."""
+    is_resampled: bool
+    """Whether it must still be resampled to the target."""
+
+
+def source_for_target(info: SlideInfo, mpp: Mpp, settings: TileSettings) -> PixelSource:
+    """What to read for the target resolution: nearest to it within 5 %, else finer than it.
 
     Raises:
         ResolutionError: the target is finer than the slide and upsampling is not allowed.
     """
-    ratios = [mpp.mean * level.downsample / settings.mpp for level in info.levels]
-    nearest = min(range(len(ratios)), key=lambda i: abs(ratios[i] - 1))
-    if abs(ratios[nearest] - 1) <= LEVEL_TOLERANCE:
-        return nearest, False
-    finer = [i for i, ratio in enumerate(ratios) if ratio < 1]
+    sources = [
+        PixelSource(number, reduction, mpp.mean * level.downsample * reduction, is_resampled=False)
+        for number, level in enumerate(info.levels)
+        for reduction in REDUCTIONS
+    ]
+    near = [one for one in sources if _distance(one, settings.mpp) <= LEVEL_TOLERANCE]
+    if near:
+        # What the file holds ready comes before what is reduced: it is read with less work.
+        return min(near, key=lambda one: (one.reduction, _distance(one, settings.mpp)))
+    finer = [one for one in sources if one.mpp < settings.mpp]
     if finer:
-        return max(finer, key=lambda i: ratios[i]), True
+        coarsest = max(finer, key=lambda one: (one.mpp, -one.reduction))
+        return replace(coarsest, is_resampled=True)
     if not settings.allow_upsample:
         raise ResolutionError(
             f"slide {info.name} has {mpp.mean:.4g} µm/px at its finest, coarser than the "
             f"{settings.mpp:g} asked for; ask for --mpp {mpp.mean:.4g}, or allow interpolation "
             f"with --allow-upsample"
         )
-    return 0, True
+    return PixelSource(0, 1, mpp.mean, is_resampled=True)
+
+
+def _distance(source: PixelSource, target_mpp: float) -> float:
+    """Relative difference from a target resolution."""
+    return abs(source.mpp / target_mpp - 1)
 
 
 def _counts(name: str, size: Level0Size, footprint_l0: int, pitch_l0: int) -> dict[str, int]:

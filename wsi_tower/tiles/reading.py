@@ -8,6 +8,7 @@ from wsi_tower.geometry import LevelBox, LevelSize
 from wsi_tower.slides import resampled
 
 if TYPE_CHECKING:
+    from wsi_tower.jpeg import Reduction
     from wsi_tower.slides import Rgb, Slide
     from wsi_tower.tiles.plan import TilePlan
 
@@ -22,13 +23,30 @@ def read_tile(slide: Slide, plan: TilePlan, x_l0: int, y_l0: int) -> Rgb:
     """
     size_px = plan.tile_px
     if plan.is_resampled:
-        size_px = max(1, round(plan.footprint_l0 / slide.info.levels[plan.level].downsample))
-    return read_scaled(slide, plan.level, (x_l0, y_l0), size_px, plan.tile_px)
+        downsample = slide.info.levels[plan.level].downsample * plan.reduction
+        size_px = max(1, round(plan.footprint_l0 / downsample))
+    return read_scaled(slide, plan.level, (x_l0, y_l0), size_px, plan.tile_px, plan.reduction)
 
 
-def read_scaled(slide: Slide, level: int, xy_l0: tuple[int, int], size_px: int, to_px: int) -> Rgb:
-    """A square of ``size_px`` level pixels at a level-0 corner, brought to ``to_px``."""
-    downsample = slide.info.levels[level].downsample
+def read_scaled(
+    slide: Slide,
+    level: int,
+    xy_l0: tuple[int, int],
+    size_px: int,
+    to_px: int,
+    reduction: Reduction = 1,
+) -> Rgb:
+    """A square of ``size_px`` pixels at a level-0 corner, brought to ``to_px``.
+
+    Args:
+        slide: to read from.
+        level: to read from.
+        xy_l0: the corner.
+        size_px: side, in pixels of the level after reduction.
+        to_px: side of the result.
+        reduction: pixels of the level that become one, along each side.
+    """
+    downsample = slide.info.levels[level].downsample * reduction
     x_px, y_px = (round(value / downsample) for value in xy_l0)
-    region = slide.read_level_box(level, LevelBox(x_px, y_px, size_px, size_px))
+    region = slide.read_level_box(level, LevelBox(x_px, y_px, size_px, size_px), reduction)
     return resampled(region, LevelSize(to_px, to_px))

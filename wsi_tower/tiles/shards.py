@@ -8,27 +8,35 @@ on the way and reads the index again at each access.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import google_crc32c
 import numpy as np
 
 from wsi_tower.errors import CorruptStoreError
+from wsi_tower.records import content_hasher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["CHUNKS_PER_SHARD", "ShardReader", "ShardWriter", "shard_path"]
+    from wsi_tower.slides import Streams
+
+__all__ = ["CHUNKS_PER_SHARD", "ShardFiles", "ShardReader", "ShardWriter", "shard_path"]
 
 CHUNKS_PER_SHARD = 1024
 """20 shards for a slide of 20 000 tiles; about 20 MB each with JPEG tiles of 256 px."""
 _MISSING = np.uint64(2**64 - 1)
+_INDEX_BYTES = CHUNKS_PER_SHARD * 16
 _CRC_BYTES = 4
+_READ_BYTES = 1 << 22
+
+Key: TypeAlias = tuple[str, int]
+"""Folder of an array, and number of a shard in it."""
 
 
 def shard_path(array: Path, shard: int) -> Path:
@@ -39,41 +47,44 @@ def shard_path(array: Path, shard: int) -> Path:
 class ShardWriter:
     """Appends encoded chunks to an array, shard after shard. Close it when done."""
 
-    def __init__(self, array: Path) -> None:
+    def __init__(self, array: Path, sync: Callable[[BinaryIO], None]) -> None:
+        """``sync`` is handed every shard written: it flushes that to the disk and closes it."""
         self._array = array
+        self._sync = sync
         self._file: BinaryIO | None = None
         self._index: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._hasher = hashlib.blake2b(digest_size=16)
+        self._shard_digest = content_hasher()
+        self._digests: list[bytes] = []
         self.chunks = 0
         self.stored_bytes = 0
 
-    def append(self, chunk: bytes) -> None:
-        """Write the next chunk.
+    def append(self, streams: Streams) -> None:
+        """Write the next chunks, all of one shard.
 
         Raises:
             OSError: the disk refused.
         """
-        position = self.chunks % CHUNKS_PER_SHARD
-        if position == 0:
+        first, count = self.chunks % CHUNKS_PER_SHARD, len(streams.byte_counts)
+        assert first + count <= CHUNKS_PER_SHARD, "a shard has room for so many chunks"
+        if first == 0:
             self._start()
         assert self._file is not None
-        self._index[position] = (self._file.tell(), len(chunk))
-        self._file.write(chunk)
-        self._hasher.update(len(chunk).to_bytes(8, "little"))
-        self._hasher.update(chunk)
-        self.chunks += 1
-        self.stored_bytes += len(chunk)
+        ends = self._file.tell() + np.cumsum(streams.byte_counts)
+        self._index[first : first + count, 0] = ends - streams.byte_counts
+        self._index[first : first + count, 1] = streams.byte_counts
+        self._write(streams.joined)
+        self.chunks += count
+        self.stored_bytes += len(streams.joined)
 
     def close(self) -> None:
-        """Finish the last shard and flush it to the disk."""
+        """Finish the last shard."""
         if self._file is None:
             return
-        with self._file as file:
-            index = self._index.astype("<u8").tobytes()
-            file.write(index)
-            file.write(google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
-            file.flush()
-            os.fsync(file.fileno())
+        index = self._index.astype("<u8").tobytes()
+        self._write(index)
+        self._write(google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
+        self._digests.append(self._shard_digest.digest())
+        self._sync(self._file)
         self._file = None
 
     def discard(self) -> None:
@@ -83,29 +94,118 @@ class ShardWriter:
 
     @property
     def digest(self) -> str:
-        """Digest of all chunks so far, lengths included."""
-        return self._hasher.hexdigest()
+        """Digest of all shards that are finished."""
+        return _joined_digest(self._digests)
 
     def _start(self) -> None:
         self.close()
         path = shard_path(self._array, self.chunks // CHUNKS_PER_SHARD)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=0)
+        self._shard_digest = content_hasher()
         self._index = np.full((CHUNKS_PER_SHARD, 2), _MISSING, np.uint64)
+
+    def _write(self, content: bytes | memoryview) -> None:
+        assert self._file is not None
+        self._shard_digest.update(content)
+        rest = memoryview(content)
+        while rest:
+            # Unbuffered, the system may take a part; on a full disk it takes some and then refuses.
+            rest = rest[self._file.write(rest) :]
+
+
+class _OpenShard:
+    """A shard file and its index.
+
+    The file is closed with the last reference: a thread that is still reading keeps it open.
+    """
+
+    __slots__ = ("_descriptor", "index")
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError where the file cannot be opened, ValueError where it is damaged."""
+        self._descriptor = os.open(path, os.O_RDONLY)
+        start = os.fstat(self._descriptor).st_size - _INDEX_BYTES - _CRC_BYTES
+        tail = os.pread(self._descriptor, _INDEX_BYTES + _CRC_BYTES, max(start, 0))
+        index, checksum = tail[:_INDEX_BYTES], tail[_INDEX_BYTES:]
+        if start < 0 or google_crc32c.value(index).to_bytes(_CRC_BYTES, "little") != checksum:
+            raise ValueError("its index is damaged")
+        self.index = np.frombuffer(index, "<u8").reshape(-1, 2)
+
+    def chunk(self, position: int) -> bytes | None:
+        """An encoded chunk, or None where it is missing or cut off."""
+        offset, count = self.index[position].tolist()
+        if count >= 2**63:
+            return None
+        chunk = os.pread(self._descriptor, count, offset)
+        return chunk if len(chunk) == count else None
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "_descriptor", -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class ShardFiles:
+    """Shard files held open with their indices: any number of arrays may share them.
+
+    Bounded, for a cohort has more shards than a process may have open files: the one opened first
+    goes first. Safe to use from several threads, and to pickle: it arrives empty.
+    """
+
+    def __init__(self, limit: int = 512) -> None:
+        """``limit`` is how many to hold, 16 kB of memory each."""
+        self.limit = limit
+        self._open: dict[Key, _OpenShard] = {}
+        self._opening = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def shard(self, array: Path, key: Key) -> _OpenShard:
+        """A shard of an array, opened where it is not held.
+
+        Raises:
+            CorruptStoreError: it cannot be opened, or its index is damaged.
+        """
+        found = self._open.get(key)
+        if found is not None:
+            return found
+        path = shard_path(array, key[1])
+        try:
+            opened = _OpenShard(path)
+        except OSError as error:
+            why = f"{path.name} cannot be opened ({error.strerror})"
+            raise _corrupt(array, key[1], why) from error
+        except ValueError as error:
+            raise _corrupt(array, key[1], str(error)) from error
+        with self._opening:
+            while len(self._open) >= self.limit:
+                self._open.pop(next(iter(self._open)))
+            self._open[key] = opened
+        return opened
+
+    def release(self, folder: str) -> None:
+        """Close the shards of an array."""
+        with self._opening:
+            for key in [key for key in self._open if key[0] == folder]:
+                del self._open[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"limit": self.limit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
 
 class ShardReader:
-    """Reads chunks of an array at random, with every index kept and files held open.
+    """Reads chunks of an array at random. Safe in threads and to pickle, as its files are."""
 
-    Safe to use from several threads, and to pickle: files are opened again where it arrives.
-    """
-
-    def __init__(self, array: Path, chunks: int) -> None:
+    def __init__(self, array: Path, chunks: int, files: ShardFiles) -> None:
         self._array = array
+        self._folder = str(array)
+        self._files = files
         self.chunks = chunks
-        self._descriptors: dict[int, int] = {}
-        self._indices: dict[int, NDArray[np.uint64]] = {}
-        self._opening = threading.Lock()
 
     def read(self, row: int) -> bytes:
         """The encoded chunk of a row.
@@ -114,60 +214,46 @@ class ShardReader:
             CorruptStoreError: the shard is missing, cut off, or its index is damaged.
         """
         shard, position = divmod(row, CHUNKS_PER_SHARD)
-        if shard not in self._indices:
-            with self._opening:
-                if shard not in self._indices:
-                    self._open(shard)
-        offset, count = (int(value) for value in self._indices[shard][position])
-        chunk = os.pread(self._descriptors[shard], count, offset) if count < 2**63 else b""
-        if len(chunk) != count:
-            raise self._corrupt(shard, f"tile row {row} is missing or cut off")
+        chunk = self._files.shard(self._array, (self._folder, shard)).chunk(position)
+        if chunk is None:
+            raise _corrupt(self._array, shard, f"tile row {row} is missing or cut off")
         return chunk
 
     def content_digest(self) -> str:
-        """Digest of all chunks, as `ShardWriter.digest` gave it."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for row in range(self.chunks):
-            chunk = self.read(row)
-            hasher.update(len(chunk).to_bytes(8, "little"))
-            hasher.update(chunk)
-        return hasher.hexdigest()
+        """Digest of all shards, as `ShardWriter.digest` gave it.
+
+        Raises:
+            CorruptStoreError: one cannot be read.
+        """
+        shards = -(-self.chunks // CHUNKS_PER_SHARD)
+        return _joined_digest([self._file_digest(shard) for shard in range(shards)])
 
     def close(self) -> None:
         """Give back the files."""
-        self._indices.clear()
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        self._files.release(self._folder)
 
-    def _open(self, shard: int) -> None:
-        path = shard_path(self._array, shard)
+    def _file_digest(self, shard: int) -> bytes:
+        path, digester = shard_path(self._array, shard), content_hasher()
+        memory = memoryview(bytearray(_READ_BYTES))
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            with path.open("rb", buffering=0) as file:
+                while count := file.readinto(memory):
+                    digester.update(memory[:count])
         except OSError as error:
-            raise self._corrupt(
-                shard, f"{path.name} cannot be opened ({error.strerror})"
-            ) from error
-        index_bytes = CHUNKS_PER_SHARD * 16
-        start = os.fstat(descriptor).st_size - index_bytes - _CRC_BYTES
-        tail = os.pread(descriptor, index_bytes + _CRC_BYTES, max(start, 0))
-        index, checksum = tail[:index_bytes], tail[index_bytes:]
-        if start < 0 or google_crc32c.value(index).to_bytes(_CRC_BYTES, "little") != checksum:
-            os.close(descriptor)
-            raise self._corrupt(shard, "its index is damaged")
-        self._descriptors[shard] = descriptor
-        self._indices[shard] = np.frombuffer(index, "<u8").reshape(-1, 2)
+            why = f"{path.name} cannot be read ({error.strerror})"
+            raise _corrupt(self._array, shard, why) from error
+        return digester.digest()
 
-    def _corrupt(self, shard: int, why: str) -> CorruptStoreError:
-        return CorruptStoreError(
-            f"store {self._array.parent.parent.name}, shard {shard} of its pixels: {why}; remake "
-            f"it with `wsi-tower tile … --overwrite`"
-        )
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"array": self._array, "chunks": self.chunks}
+def _joined_digest(digests: list[bytes]) -> str:
+    joined = content_hasher()
+    for digest in digests:
+        joined.update(digest)
+    return joined.digest().hex()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
 
-    def __del__(self) -> None:
-        self.close()
+def _corrupt(array: Path, shard: int, why: str) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"store {array.parent.parent.name}, shard {shard} of its pixels: {why}; remake it with "
+        f"`wsi-tower tile … --overwrite`"
+    )

@@ -1,6 +1,6 @@
 """`TileStore`: one slide's tiles on disk, opened for reading.
 
-Layout (format version 1) — a Zarr v3 group ``<slide_id>.zarr``::
+Layout (format version 2) — a Zarr v3 group ``<slide_id>.zarr``::
 
     zarr.json           attribute "wsi_tower": header, slide, plan, pixel mode, array digests
     thumbnail           the slide, at most 1024 px a side; attribute pitch_l0
@@ -30,9 +30,9 @@ from wsi_tower.ngff import read_label_image
 from wsi_tower.records import Header, digest
 from wsi_tower.slides import Overview
 from wsi_tower.tiles.columns import column_digest
-from wsi_tower.tiles.pixels import ShardTiles, SlideTiles, TilePixels, resolved_source
+from wsi_tower.tiles.pixels import Decode, ShardTiles, SlideTiles, TilePixels, resolved_source
 from wsi_tower.tiles.plan import TilePlan
-from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardReader
+from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardFiles, ShardReader
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "KIND", "SlideRecord", "TileStore"]
 
 KIND = "tiles"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,17 @@ class SlideRecord:
 class TileStore:
     """One slide's tiles, opened for reading. Use as a context manager, or close it."""
 
-    def __init__(self, path: Path, root: zarr.Group, attributes: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        root: zarr.Group,
+        attributes: dict[str, Any],
+        decode: Decode = "exact",
+        files: ShardFiles | None = None,
+    ) -> None:
         self.path = path
+        self._decode: Decode = decode
+        self._files = files or ShardFiles()
         self._root = root
         try:
             self.header = Header.from_json(attributes, path)
@@ -108,8 +117,15 @@ class TileStore:
             raise _damaged(path, f"attribute {error} is missing or wrong") from error
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(
+        cls, path: str | Path, *, decode: Decode = "exact", files: ShardFiles | None = None
+    ) -> Self:
         """Open a store.
+
+        Args:
+            path: its folder.
+            decode: how JPEG pixels are decoded; ``fast`` for training, see `Decode`.
+            files: open files to share with other stores; None: its own.
 
         Raises:
             CorruptStoreError: not a tile store, of a later format version, or damaged.
@@ -122,12 +138,14 @@ class TileStore:
         attributes = cast("dict[str, Any]", root.attrs.get("wsi_tower", {}))
         if attributes.get("kind") != KIND:
             raise _damaged(path, "it is no wsi-tower tile store")
-        if attributes.get("format_version", 0) > FORMAT_VERSION:
+        found = attributes.get("format_version", 0)
+        if found != FORMAT_VERSION:
+            remedy = "update it" if found > FORMAT_VERSION else "remake the store with --overwrite"
             raise CorruptStoreError(
-                f"store {path} has format version {attributes['format_version']}; this wsi-tower "
-                f"reads up to {FORMAT_VERSION}, so update it"
+                f"store {path} has format version {found}; this wsi-tower reads {FORMAT_VERSION}, "
+                f"so {remedy}"
             )
-        return cls(path, root, attributes)
+        return cls(path, root, attributes, decode, files)
 
     def __len__(self) -> int:
         return int(self._array("tiles/xy_l0").shape[0])
@@ -180,8 +198,7 @@ class TileStore:
             raise _damaged(self.path, f"its shards are {array.shards}")
         serializer = array.serializer
         codec = serializer if isinstance(serializer, JpegCodec) else None
-        shards = ShardReader(self.path / "tiles" / "pixels", len(self))
-        return TilePixels(ShardTiles(shards, codec, side), len(self), side)
+        return TilePixels(ShardTiles(self._shards(), codec, self._decode), len(self), side)
 
     @cached_property
     def thumbnail(self) -> Overview:
@@ -215,9 +232,7 @@ class TileStore:
         found: dict[str, str] = {}
         for name in self.array_digests:
             if name == "pixels":
-                shards = ShardReader(self.path / "tiles" / "pixels", len(self))
-                found[name] = shards.content_digest()
-                shards.close()
+                found[name] = self._shards().content_digest()
             else:
                 values = self.tissue_labels if name == "tissue" else self.column(name)
                 found[name] = column_digest(values)
@@ -231,6 +246,9 @@ class TileStore:
         """Give back files."""
         if "pixels" in self.__dict__:
             self.pixels.close()
+
+    def _shards(self) -> ShardReader:
+        return ShardReader(self.path / "tiles" / "pixels", len(self), self._files)
 
     def _array(self, name: str) -> zarr.Array[Any]:
         try:

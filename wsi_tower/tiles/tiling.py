@@ -57,6 +57,8 @@ class TileJob:
     """Who reads the slide."""
     overwrite: bool = False
     """Whether what is there is made again, whatever it is."""
+    threads: int = 1
+    """Threads that read and encode its tiles."""
 
     @property
     def slide_id(self) -> str:
@@ -108,12 +110,15 @@ def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatche
             raise
         with folder_aside(path, alone=alone) as aside:
             write_store(
-                aside, slide, contents, lambda tile, total: progress(job.slide_id, tile, total)
+                aside,
+                slide,
+                contents,
+                lambda tile, total: progress(job.slide_id, tile, total),
+                threads=job.threads,
             )
             with TileStore.open(aside) as written:
                 written.verify()
-        store = TileStore.open(path)
-        return Outcome("done", len(store), _details(store))
+                return Outcome("done", len(written), _details(written))
 
 
 @contextmanager

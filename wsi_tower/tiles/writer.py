@@ -6,41 +6,41 @@ The caller owns the folder and puts it in place; here nothing knows of workspace
 from __future__ import annotations
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import zarr
-from numcodecs.zstd import Zstd
 from zarr.codecs import BytesCodec, ZstdCodec
 
 from wsi_tower.annotations import write_geojson
-from wsi_tower.jpeg import encode
 from wsi_tower.jpeg.codec import JpegCodec
 from wsi_tower.ngff import write_label_image
 from wsi_tower.records import digest
 from wsi_tower.tiles.columns import FLAT_KEYS, column_digest, write_columns
-from wsi_tower.tiles.native import native_level, native_rows
-from wsi_tower.tiles.reading import read_tile
+from wsi_tower.tiles.encoding import ZSTD_LEVEL, encoded_tiles, tile_encoder
+from wsi_tower.tiles.native import native_level
 from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter
 from wsi_tower.tissue import tissue_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Executor, Future
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wsi_tower.records import Header
-    from wsi_tower.slides import CompressedLevel, Slide
+    from wsi_tower.slides import Slide
     from wsi_tower.tiles.plan import TilePlan
     from wsi_tower.tiles.settings import PixelMode
     from wsi_tower.tissue import TissueMask
 
 __all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
 
-_ZSTD_LEVEL = 1
-"""Level 3 is three times slower on stained tissue and saves one byte in a hundred."""
 _THUMBNAIL_PX = 1024
 TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
 """Values of the tissue label image, their names and colours."""
@@ -76,7 +76,12 @@ class StoreContents:
 
 
 def write_store(
-    folder: Path, slide: Slide, contents: StoreContents, progress: Callable[[int, int], None]
+    folder: Path,
+    slide: Slide,
+    contents: StoreContents,
+    progress: Callable[[int, int], None],
+    *,
+    threads: int = 1,
 ) -> None:
     """Write a store into an empty folder.
 
@@ -85,26 +90,27 @@ def write_store(
         slide: the open slide that pixels come from.
         contents: what to write.
         progress: called with tiles written and tiles in all.
+        threads: that read and encode.
 
     Raises:
         UnreadableSlideError: the slide is damaged at one of its tiles.
         OSError: the disk refused.
     """
     root = zarr.create_group(store=folder, zarr_format=3)
-    digests = {name: column_digest(values) for name, values in contents.columns.items()}
-    digests["tissue"] = _write_tissue(folder, slide, contents)
-    _write_thumbnail(root, slide)
     tiles = root.create_group("tiles")
-    write_columns(tiles, contents.columns)
+    digests = {name: column_digest(values) for name, values in contents.columns.items()}
     stored_bytes = 0
-    if contents.pixels != "none":
-        compressed = native_level(slide, contents.plan) if contents.pixels == "native" else None
-        _create_pixels(tiles, contents, compressed)
-        chunks = _copied(compressed, contents) if compressed else _encoded(slide, contents)
-        writer = _write_chunks(
-            folder / "tiles" / "pixels", chunks, lambda done: progress(done, contents.tiles)
-        )
-        digests["pixels"], stored_bytes = writer.digest, writer.stored_bytes
+    with _pool(threads) as pool:
+        tissue = pool.submit(_write_tissue, folder, slide, contents)
+        thumbnail = pool.submit(_write_thumbnail, root, slide)
+        if contents.pixels != "none":
+            writer = _write_pixels(
+                pool, tiles, folder / "tiles" / "pixels", slide, contents, progress
+            )
+            digests["pixels"], stored_bytes = writer.digest, writer.stored_bytes
+        write_columns(tiles, contents.columns)
+        thumbnail.result()
+        digests["tissue"] = tissue.result()
     root.attrs["wsi_tower"] = {
         **contents.header.completed(digest(digests)).to_json(),
         "array_digests": digests,
@@ -116,6 +122,16 @@ def write_store(
             "bytes": stored_bytes,
         },
     }
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that leave what was not begun when something fails."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="wsi-tower-tiles")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write_tissue(folder: Path, slide: Slide, contents: StoreContents) -> str:
@@ -154,9 +170,39 @@ def _write_thumbnail(root: zarr.Group, slide: Slide) -> None:
     array[...] = overview.rgb
 
 
-def _create_pixels(
-    tiles: zarr.Group, contents: StoreContents, compressed: CompressedLevel | None
-) -> None:
+def _write_pixels(
+    pool: Executor,
+    tiles: zarr.Group,
+    folder: Path,
+    slide: Slide,
+    contents: StoreContents,
+    progress: Callable[[int, int], None],
+) -> ShardWriter:
+    """Write the array of pixels; the closed writer tells what it wrote."""
+    _create_pixels(tiles, slide, contents)
+    encoder = tile_encoder(contents.pixels, contents.jpeg_quality, contents.subsampling)
+    syncs: list[Future[None]] = []
+    writer = ShardWriter(folder, lambda file: syncs.append(pool.submit(_sync, file)))
+    try:
+        for streams in encoded_tiles(
+            pool, slide, contents.plan, contents.columns["xy_l0"], encoder
+        ):
+            writer.append(streams)
+            progress(writer.chunks, contents.tiles)
+        writer.close()
+    finally:
+        writer.discard()
+    for sync in syncs:
+        sync.result()
+    return writer
+
+
+def _sync(file: BinaryIO) -> None:
+    with file:
+        os.fsync(file.fileno())
+
+
+def _create_pixels(tiles: zarr.Group, slide: Slide, contents: StoreContents) -> None:
     """Make the array of pixels; its chunks are written beside zarr."""
     side = contents.plan.tile_px
     tiles.create_array(
@@ -169,51 +215,15 @@ def _create_pixels(
         filters=None,
         dimension_names=("tile", "y", "x", "channel"),
         chunk_key_encoding=FLAT_KEYS,
-        **_codecs(contents, compressed),
+        **_codecs(slide, contents),
     )
 
 
-def _write_chunks(
-    array: Path, chunks: Iterator[bytes], progress: Callable[[int], None]
-) -> ShardWriter:
-    """Write encoded chunks into the shards of an array; the closed writer tells what it wrote."""
-    writer = ShardWriter(array)
-    try:
-        for chunk in chunks:
-            writer.append(chunk)
-            progress(writer.chunks)
-        writer.close()
-    finally:
-        writer.discard()
-    return writer
-
-
-def _codecs(contents: StoreContents, compressed: CompressedLevel | None) -> dict[str, Any]:
+def _codecs(slide: Slide, contents: StoreContents) -> dict[str, Any]:
     if contents.pixels == "lossless":
-        return {"serializer": BytesCodec(endian=None), "compressors": ZstdCodec(level=_ZSTD_LEVEL)}
+        return {"serializer": BytesCodec(endian=None), "compressors": ZstdCodec(level=ZSTD_LEVEL)}
     codec = JpegCodec(quality=contents.jpeg_quality, subsampling=contents.subsampling)
-    if compressed is not None:
-        codec = dataclasses.replace(codec, colour=compressed.colour, tables=compressed.tables)
+    if contents.pixels == "native":
+        family = native_level(slide, contents.plan).family
+        codec = dataclasses.replace(codec, colour=family.colour, tables=family.tables)
     return {"serializer": codec, "compressors": None}
-
-
-def _encoder(contents: StoreContents) -> Callable[[NDArray[np.uint8]], bytes]:
-    if contents.pixels == "lossless":
-        zstd = Zstd(level=_ZSTD_LEVEL)
-        return lambda pixels: bytes(zstd.encode(np.ascontiguousarray(pixels)))
-    return lambda pixels: encode(
-        pixels, quality=contents.jpeg_quality, subsampling=contents.subsampling
-    )
-
-
-def _encoded(slide: Slide, contents: StoreContents) -> Iterator[bytes]:
-    """The chosen tiles read from the slide and encoded anew."""
-    encoder = _encoder(contents)
-    for x_l0, y_l0 in contents.columns["xy_l0"]:
-        yield encoder(read_tile(slide, contents.plan, int(x_l0), int(y_l0)))
-
-
-def _copied(compressed: CompressedLevel, contents: StoreContents) -> Iterator[bytes]:
-    """The file's own streams of the chosen tiles."""
-    for index in native_rows(compressed, contents.plan, contents.columns["xy_l0"]):
-        yield compressed.read(int(index))
