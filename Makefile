@@ -49,16 +49,11 @@ format: $(VENV)/.dev  ## Let ruff format the code.
 bench: $(VENV)/.dev  ## Benchmarks: a table, and benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks.tiling
 
-phantom-shortcut: $(VENV)/.evidence  ## Does colour give tumour away on phantoms? (minutes)
+phantom-shortcut: $(VENV)/.dev  ## Does colour give tumour away on phantoms? (minutes)
 	@$(BIN)/python -m benchmarks.phantom_shortcut --check
 
 phantom-looks: $(VENV)/.dev  ## Phantom beside real crops: sheet and table (minutes)
 	@$(BIN)/python -m benchmarks.phantom_looks
-
-$(VENV)/.evidence: $(VENV)/.dev
-	@echo "Installing torch and timm into $(VENV) …"
-	@$(PIP) install --quiet --constraint constraints.txt --group evidence
-	@touch $@
 
 clean:  ## Remove .venv, caches and the demo's workspace.
 	rm -rf $(VENV) $(DEMO_WORKSPACE) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,6 +21,11 @@ and ``--json`` carry, stable across versions. The tree::
     ├── AnnotationError                       an annotation file cannot be understood
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
+    ├── EncoderError                          an encoder or its weights cannot be had
+    ├── TrainingError                         a run of training cannot begin or go on
+    │   ├── TooFewTilesError
+    │   ├── DivergedError                     the loss is no longer a number
+    │   └── CheckpointError                   of another method, version or settings, or damaged
     ├── StoreError                            an artefact on disk
     │   ├── OtherSettingsError                made with other settings; never reused silently
     │   ├── StoreBusyError                    another process is writing it
@@ -41,9 +46,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnnotationError",
+    "CheckpointError",
     "CorruptStoreError",
+    "DivergedError",
     "DuplicateSlideError",
     "EmptySlideError",
+    "EncoderError",
     "ImpossiblePixelSizeError",
     "InputError",
     "MaskError",
@@ -59,7 +67,9 @@ __all__ = [
     "StorageError",
     "StoreBusyError",
     "StoreError",
+    "TooFewTilesError",
     "TooSmallSlideError",
+    "TrainingError",
     "UnreadableSlideError",
     "UnsupportedSlideError",
     "WsiTowerError",
@@ -175,6 +185,36 @@ class EmptySlideError(WsiTowerError):
     """No tile is left; the message holds the numbers that did it."""
 
     reason = "no-tissue"
+
+
+class EncoderError(WsiTowerError):
+    """An encoder does not exist, or its weights cannot be had or do not fit."""
+
+    reason = "encoder"
+
+
+class TrainingError(WsiTowerError):
+    """A run of training cannot begin or go on."""
+
+    reason = "training"
+
+
+class TooFewTilesError(TrainingError):
+    """There are fewer tiles, or tiles with a partner, than a batch needs."""
+
+    reason = "too-few-tiles"
+
+
+class DivergedError(TrainingError):
+    """The loss is no longer a number; the last good checkpoint is kept."""
+
+    reason = "diverged"
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is of another method, version or settings, or is damaged."""
+
+    reason = "checkpoint"
 
 
 class StoreError(WsiTowerError):

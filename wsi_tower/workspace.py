@@ -6,6 +6,8 @@
     ├── wsi-tower-workspace.json      marks the folder; slide discovery never descends into it
     ├── cohort.csv                    one row a slide: free columns of the slide lists
     ├── tiles/<slide_id>.zarr
+    ├── runs/<name>/                  a run of training: settings, log, checkpoints
+    ├── encoders/<name>/              what it learnt: safetensors and encoder.json
     └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
         └── pictures/<slide_id>.jpg
 """
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
-WORKSPACE_FOLDERS = frozenset({"tiles", "reports", ".locks"})
+WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "reports", ".locks"})
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
@@ -51,6 +53,15 @@ class Workspace:
     def reports(self) -> Path:
         """Folder of the runs' reports."""
         return self.root / "reports"
+
+    @property
+    def encoders(self) -> Path:
+        """Folder of the encoders."""
+        return self.root / "encoders"
+
+    def run(self, name: str) -> Path:
+        """Folder of a run of training."""
+        return self.root / "runs" / name
 
     def tile_store(self, slide_id: str) -> Path:
         """The slide's tile store."""
