@@ -1,156 +1,105 @@
-"""How fast tiles leave a slide and a store, beside OpenSlide on the same slide in the same run.
+"""How fast `wsi-tower tile` is, beside the decoder alone and OpenSlide, on one slide in one run.
 
-    make bench                     # a phantom of 20 × 20 mm at 0.5 µm/px, made once
-    python -m benchmarks.tiling --slide my.svs --repeats 5
+    python -m benchmarks.tiling                     # a phantom of 40 960² px, made once
+    python -m benchmarks.tiling --slide my.svs
 
-Prints a table and writes ``benchmarks/results/tiling.json``. Every figure is the median of the
-repeats, run in turn so that a drifting machine touches all alike; the ratio is to OpenSlide's
-one-thread loop of the same repeat. Warm page cache; process start-up is not counted.
+Prints a table and writes ``benchmarks/results/tiling.json``. Page cache warm. A row of ours is the
+``seconds`` that ``tile --json`` reports, start of the process not counted: tissue, grid, outline,
+thumbnail, pixels, and reading all of it back. A limit does nothing but decode, or decode and
+encode, tiles of the same slide that lie in memory, by the same libraries.
 """
 
 from __future__ import annotations
 
-import shutil
-import statistics
 import tempfile
-import time
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-import openslide
+import simplejpeg
+from numcodecs.zstd import Zstd
 
+from benchmarks.phantoms import SEED, phantom_slide
 from benchmarks.results import RESULTS, write_results
-from wsi_tower.phantom import PhantomSettings, write_phantom
-from wsi_tower.phantom.recipe import GENERATOR
-from wsi_tower.slides import SlideEntry, open_slide
-from wsi_tower.tiles import PixelMode, TileJob, TileSettings, TileStore, tile_slide
-from wsi_tower.workspace import Workspace
+from benchmarks.rounds import Way, in_turn, print_table
+from benchmarks.work import file_streams, openslide_rate, rate_of, run_tile, store_of, tile_rate
+from wsi_tower.slides import open_slide
+from wsi_tower.tiles.encoding import ZSTD_LEVEL
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-HERE = Path(__file__).parent
-SEED = 1
-TILES_TO_READ = 2000
-"""Tiles of the loops that read one by one."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One way to handle tiles, measured."""
-
-    name: str
-    """What was done."""
-    tiles_per_second: float
-    """Median over the repeats."""
-    ratio: float
-    """Median ratio to OpenSlide's loop of the same repeat."""
+SIDE_PX = 40_960
+LIMIT_TILES = 3000
+"""Tiles that the limits are measured on, spread over the slide."""
 
 
 @click.command()
 @click.option("--slide", type=click.Path(path_type=Path), help="A slide; default: a phantom.")
-@click.option("--repeats", type=int, default=3, show_default=True)
+@click.option("--repeats", type=int, default=5, show_default=True)
 def main(slide: Path | None, repeats: int) -> None:
-    """Measure tiling and reading."""
-    slide = slide or _phantom()
-    with tempfile.TemporaryDirectory(dir=HERE) as folder:
-        ways = _ways(slide, Path(folder))
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(repeats):
-            for name, way in ways.items():
-                rates[name].append(way())
-    measured = [_measurement(name, rates) for name in ways]
-    _print(measured)
-    _write(slide, measured, repeats)
+    """Measure tiling."""
+    slide = slide or phantom_slide(SIDE_PX)
+    with tempfile.TemporaryDirectory(dir=RESULTS) as folder:
+        measured = in_turn(_ways(slide, Path(folder)), repeats)
+        tiles = run_tile([slide], Path(folder) / "none", "--pixels", "none")["slides"][0]["tiles"]
+    print_table(f"{slide.name}, {tiles} tissue tiles, two threads where not said", measured)
+    grid = next(one for one in measured if one.name.startswith("tile --pixels none"))
+    click.echo(f"\nTissue and grid without pixels: {tiles / grid.tiles_per_second:.2f} s")
+    record = {"slide": slide.name, "seed": SEED, "repeats": repeats, "tiles": tiles}
+    write_results("tiling", record | {"measured": [one.to_json() for one in measured]})
 
 
-def _phantom() -> Path:
-    path = RESULTS / f"{GENERATOR}-20mm.svs"
-    if not path.exists():
-        click.echo("Writing the phantom (once, minutes) …")
-        path.parent.mkdir(exist_ok=True)
-        settings = PhantomSettings(1, width_um=20_000, height_um=20_000, mpp=0.5, seed=SEED)
-        write_phantom(path, settings, 0)
-    return path
-
-
-BASELINE = "OpenSlide, read_region a tile, 1 thread"
-
-
-def _ways(slide: Path, folder: Path) -> dict[str, Callable[[], float]]:
-    """Every way by name; each returns tiles a second. Stores that are read are made first."""
-    modes: tuple[PixelMode, ...] = ("native", "jpeg", "lossless")
-    stores = {mode: _tile(slide, folder / f"read-{mode}", mode)[1] for mode in modes}
-    rows = np.random.default_rng(SEED).permutation(len(stores["native"]))[:TILES_TO_READ]
-    ways: dict[str, Callable[[], float]] = {BASELINE: partial(_openslide, slide, stores["native"])}
-    for mode in modes:
-        ways[f"tile --pixels {mode}, end to end"] = partial(_tile_again, slide, folder, mode)
-        ways[f"store.pixels[row], {mode}, random rows, 1 thread"] = partial(
-            _read, stores[mode], rows
-        )
-    ways["tile --pixels none (tissue and grid only)"] = partial(_tile_again, slide, folder, "none")
-    return ways
-
-
-def _tile(slide: Path, folder: Path, mode: PixelMode) -> tuple[float, TileStore]:
-    """Tiles a second of a whole tiling, and its store."""
-    workspace = Workspace(folder).prepared()
+def _ways(slide: Path, folder: Path) -> list[Way]:
     with open_slide(slide) as opened:
-        settings = TileSettings(mpp=opened.mpp.mean, pixels=mode)
-    began = time.perf_counter()
-    outcome = tile_slide(TileJob(SlideEntry(slide.stem, str(slide)), workspace, settings))
-    seconds = time.perf_counter() - began
-    return outcome.tiles / seconds, TileStore.open(workspace.tile_store(slide.stem))
+        mpp, level = str(opened.mpp.mean), opened.compressed_level(0)
+        assert level is not None, "give a slide with JPEG tiles"
+        subsampling, side_px = level.subsampling, level.tile.width
+    options = ("--mpp", mpp, "--tile-px", str(side_px), "-j", "2")
+    run_tile([slide], folder / "none", *options, "--pixels", "none")
+    with store_of(slide, folder / "none") as store:
+        xy_l0 = store.xy_l0
+    spread = xy_l0[np.random.default_rng(SEED).permutation(len(xy_l0))[:LIMIT_TILES]]
+    streams = file_streams(slide, spread)
+
+    def end_to_end(mode: str) -> float:
+        return tile_rate(slide, folder / mode, *options, "--pixels", mode)
+
+    return [
+        Way("decode, 1 thread", partial(rate_of, _decode, streams, 1)),
+        Way("decode", partial(rate_of, _decode, streams, 2)),
+        Way("decode and encode JPEG", partial(rate_of, _Recode(subsampling), streams, 2)),
+        Way("decode and compress (zstd)", partial(rate_of, _compress, streams, 2)),
+        Way("OpenSlide, read_region, 1 thread", partial(openslide_rate, slide, spread, side_px, 1)),
+        Way("OpenSlide, read_region", partial(openslide_rate, slide, spread, side_px, 2)),
+        Way("tile --pixels native", partial(end_to_end, "native"), "decode", 3),
+        Way("tile --pixels jpeg", partial(end_to_end, "jpeg"), "decode and encode JPEG", 0.8),
+        Way(
+            "tile --pixels lossless", partial(end_to_end, "lossless"),
+            "decode and compress (zstd)", 0.8,
+        ),
+        Way("tile --pixels none (tissue and grid)", partial(end_to_end, "none")),
+    ]  # fmt: skip
 
 
-def _tile_again(slide: Path, folder: Path, mode: PixelMode) -> float:
-    place = folder / "again"
-    rate, store = _tile(slide, place, mode)
-    store.close()
-    shutil.rmtree(place)
-    return rate
+def _decode(stream: bytes) -> np.ndarray:
+    pixels: np.ndarray = simplejpeg.decode_jpeg(stream, "RGB")
+    return pixels
 
 
-def _openslide(slide: Path, store: TileStore) -> float:
-    corners = store.xy_l0[:TILES_TO_READ]
-    with openslide.OpenSlide(slide) as opened:
-        began = time.perf_counter()
-        for x_l0, y_l0 in corners:
-            np.asarray(opened.read_region((int(x_l0), int(y_l0)), 0, (256, 256)))
-        return len(corners) / (time.perf_counter() - began)
+class _Recode:
+    """Decode, and encode as ``--pixels jpeg`` does by default."""
+
+    def __init__(self, subsampling: str) -> None:
+        self._subsampling = subsampling
+
+    def __call__(self, stream: bytes) -> bytes:
+        encoded: bytes = simplejpeg.encode_jpeg(
+            _decode(stream), quality=90, colorsubsampling=self._subsampling
+        )
+        return encoded
 
 
-def _read(store: TileStore, rows: np.ndarray) -> float:
-    began = time.perf_counter()
-    for row in rows:
-        store.pixels[int(row)]
-    return len(rows) / (time.perf_counter() - began)
-
-
-def _measurement(name: str, rates: dict[str, list[float]]) -> Measurement:
-    ratios = [rate / base for rate, base in zip(rates[name], rates[BASELINE], strict=True)]
-    return Measurement(name, statistics.median(rates[name]), statistics.median(ratios))
-
-
-def _print(measured: list[Measurement]) -> None:
-    click.echo(f"{'':<52}{'tiles/s':>10}{'ratio':>8}")
-    for one in measured:
-        click.echo(f"{one.name:<52}{one.tiles_per_second:>10,.0f}{one.ratio:>7.1f}×")
-
-
-def _write(slide: Path, measured: list[Measurement], repeats: int) -> None:
-    record = {
-        "slide": slide.name,
-        "slide_bytes": slide.stat().st_size,
-        "seed": SEED,
-        "repeats": repeats,
-        "measured": [asdict(one) for one in measured],
-    }
-    write_results("tiling", record)
+def _compress(stream: bytes) -> bytes:
+    return bytes(Zstd(level=ZSTD_LEVEL).encode(_decode(stream)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import openslide
 import tifffile
 from PIL import Image
 
+from wsi_tower.jpeg import encode
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -64,14 +66,14 @@ def pyramid(image: Rgb, levels: int = 3) -> list[Rgb]:
 
 def write_tiled(path: Path, images: list[Rgb], **options: Any) -> Path:
     """A pyramid of tiled pages, at `MPP` in the resolution tags."""
-    options = {"photometric": "rgb", "metadata": None, "software": False} | options
+    options = {"tile": (TILE, TILE), "photometric": "rgb", "metadata": None} | options
     with tifffile.TiffWriter(path) as file:
         for level, image in enumerate(images):
             density: dict[str, Any] = {
                 "resolution": (10_000 / MPP / 2**level,) * 2,
                 "resolutionunit": "CENTIMETER",
             }
-            file.write(image, tile=(TILE, TILE), subfiletype=int(level > 0), **density | options)
+            file.write(image, software=False, subfiletype=int(level > 0), **density | options)
     return path
 
 
@@ -108,6 +110,21 @@ def stored_ome(path: Path) -> tuple[Rgb, ...]:
 def write_rgb_jpeg_aperio(path: Path, image: Rgb, tile: int = TILE) -> Path:
     """Aperio's RGB JPEG: no marker says that it is RGB, and the tables stand once in the file."""
     streams = [rgb_jpeg(block, 90) for block in tiles_of(image, tile)]
+    options = {"photometric": "rgb", "compressionargs": {"outcolorspace": "rgb"}}
+    return _write_aperio(path, image, tile, streams, **options)
+
+
+def write_ycbcr_jpeg_aperio(path: Path, image: Rgb, tile: int, subsampling: str) -> Path:
+    """Aperio's layout with YCbCr JPEG, the tables once in the file."""
+    streams = [
+        encode(block, quality=90, subsampling=subsampling) for block in tiles_of(image, tile)
+    ]
+    factors = {"444": (1, 1), "422": (2, 1), "420": (2, 2)}[subsampling]
+    return _write_aperio(path, image, tile, streams, photometric="ycbcr", subsampling=factors)
+
+
+def _write_aperio(path: Path, image: Rgb, tile: int, streams: list[bytes], **options: Any) -> Path:
+    """An Aperio slide of one level whose JPEG tables, those of its first stream, are shared."""
     tables = b"\xff\xd8" + b"".join(table_segments(streams[0])) + b"\xff\xd9"
     short = [without_segments(stream, (0xDB, 0xC4)) for stream in streams]
     description = APERIO.replace(f"{WIDTH}x{HEIGHT}", f"{image.shape[1]}x{image.shape[0]}")
@@ -117,13 +134,12 @@ def write_rgb_jpeg_aperio(path: Path, image: Rgb, tile: int = TILE) -> Path:
             shape=image.shape,
             dtype=np.uint8,
             tile=(tile, tile),
-            photometric="rgb",
             compression="jpeg",
-            compressionargs={"outcolorspace": "rgb"},
             jpegtables=tables,
             description=description,
             metadata=None,
             software=False,
+            **options,
         )
     return path
 
@@ -291,13 +307,13 @@ def _unscanned(folder: Path, reader: ReaderName) -> Case:
     image[TILE : 2 * TILE, 2 * TILE : 4 * TILE] = 0
     path = folder / "unscanned.tif"
     write_tiled(path, [image], compression="lzw")
-    _drop_tiles(path, (1 * 6 + 2, 1 * 6 + 3))
+    drop_tiles(path, (1 * 6 + 2, 1 * 6 + 3))
     seen = image.copy()
     seen[TILE : 2 * TILE, 2 * TILE : 4 * TILE] = 255
     return Case(path, reader, (seen,))
 
 
-def _drop_tiles(path: Path, numbers: tuple[int, ...]) -> None:
+def drop_tiles(path: Path, numbers: tuple[int, ...]) -> None:
     """Set offset and byte count of tiles to 0, as scanners do for glass."""
     with tifffile.TiffFile(path, mode="r+") as file:
         tags = page_of(file).tags
