@@ -34,7 +34,7 @@ MARGIN_PX = 77
 OTHER_GRID = {"tile_px": 96, "overlap_px": 8}
 """A grid that lies across the file's tiles, and reaches into the padded ones."""
 COPYING_ERROR = {"jpeg": 3.0, "lossless": 0.0, "none": 0.0}
-"""Mean absolute error in grey levels: of JPEG at quality 90 on these gaudy blobs, and of nothing."""
+"""Mean absolute error in grey levels: of JPEG at quality 90 on such blobs, and of nothing."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def test_decoding_at_reduced_scale_is_near_area_averages(
         assert store.plan.reduction == 2
         expected = expected_tiles(slide, store, scale=2)
         error = np.abs(store.pixels[:] - np.array(expected)).mean()
-    # Whole decoding smooths halved chroma and this does not; on tissue it is 0.5 (docs/benchmarks.md).
-    assert error <= (1.5 if "420" in name else 0.7)
+    # Whole decoding smooths halved chroma and this does not. On tissue it is half a grey level.
+    assert error <= (2.0 if "420" in name else 0.7)
 
 
 @pytest.mark.parametrize("name", ["jpeg-2000", "lzw", "deflate"])
