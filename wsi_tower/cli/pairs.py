@@ -24,8 +24,20 @@ Examples:
 @click.command("pairs", epilog=EPILOG, short_help="Show which tile pairs are near and distant.")
 @click.argument("stores", nargs=-1, metavar="[STORE…]")
 @shared_options("workspace", "json", "verbose")
-@click.option("--near", default="2mm", show_default=True, help="Largest distance of a near pair.")
-@click.option("--far", default="10mm", show_default=True, help="What a distant pair exceeds.")
+@click.option(
+    "--near",
+    default="2mm",
+    show_default=True,
+    metavar="LENGTH",
+    help="Largest distance of a near pair, with its unit.",
+)
+@click.option(
+    "--far",
+    default="10mm",
+    show_default=True,
+    metavar="LENGTH",
+    help="What the distance of a distant pair exceeds.",
+)
 @click.option(
     "--cross-slide",
     type=float,
@@ -40,7 +52,7 @@ Examples:
     show_default=True,
     help="Pairs of each kind to draw on every slide.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Other seed, other pairs.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which pairs.")
 @click.option(
     "--plot",
     is_flag=False,
@@ -83,7 +95,7 @@ def _print(summary: PairsSummary) -> None:
 
 
 def _cells(row: PairsOfStore) -> tuple[str, ...]:
-    share = f" ({row.left_out / row.tiles:.1%})" if row.tiles else ""
+    share = f" ({row.left_out / row.tiles:.1%})" if row.left_out else ""
     return (
         row.slide_id,
         f"{row.tiles:,}",
