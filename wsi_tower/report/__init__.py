@@ -1,7 +1,15 @@
 """What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
 
 from wsi_tower.report.folder import write_report
+from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
 from wsi_tower.report.record import RunRecord
 
-__all__ = ["RunRecord", "tiling_picture", "write_picture", "write_report"]
+__all__ = [
+    "PairsOfSlide",
+    "RunRecord",
+    "pairs_picture",
+    "tiling_picture",
+    "write_picture",
+    "write_report",
+]
