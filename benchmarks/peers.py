@@ -32,13 +32,20 @@ __all__ = ["CUCIM", "peer_python", "peer_rate"]
 HERE = Path(__file__).parent
 SIDE_PX = 40_960
 CUCIM = "cucim"
-PEERS = {
-    CUCIM: ("cuCIM, region lists, 2 workers", ("cucim-cu12",)),
-    "tiatoolbox": ("tiatoolbox, patch extractor", ("tiatoolbox",)),
-    "lazyslide": ("LazySlide, tile images", ("lazyslide",)),
-    "histolab": ("histolab, grid tiler to PNG files", ("histolab",)),
+PEERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
+    CUCIM: ("cuCIM, a list of regions, 2 workers", (("cucim-cu12",),)),
+    "tiatoolbox": ("tiatoolbox, read_rect", (("tiatoolbox",),)),
+    "lazyslide": ("LazySlide, reader.get_region", (("lazyslide",),)),
+    # It pins NumPy and others to versions that today's Python has no wheels of.
+    "histolab": (
+        "histolab, tiles saved as PNG",
+        (
+            ("histolab", "--no-deps"),
+            ("numpy<2", "scikit-image<0.23", "openslide-python", "openslide-bin", "Pillow"),
+        ),
+    ),
 }
-"""Name of the script: what it does, and what is installed for it."""
+"""Name of the script: what it does, and what pip is asked for, call by call."""
 PEER_TILES = 1500
 """Tiles that a peer reads: the first of the slide's tissue in rows, as it would tile them."""
 
@@ -123,16 +130,16 @@ def _install(name: str) -> None:
     click.echo(f"Installing {name} …")
     venv.create(folder, with_pip=True, clear=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    done = subprocess.run([*pip, *PEERS[name][1]], check=False, stdout=sys.stderr)
-    if done.returncode:
-        click.echo(f"{name} does not install on this machine")
-    else:
-        (folder / "bin" / ".installed").touch()
+    for packages in PEERS[name][1]:
+        if subprocess.run([*pip, *packages], check=False, stdout=sys.stderr).returncode:
+            click.echo(f"{name} does not install on this machine")
+            return
+    (folder / "bin" / ".installed").touch()
 
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name, (_, packages) in PEERS.items():
+    for name, (_, (packages, *_)) in PEERS.items():
         if (python := peer_python(name)) is not None:
             code = f"from importlib.metadata import version; print(version({packages[0]!r}))"
             found[name] = subprocess.run(

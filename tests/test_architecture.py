@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1] / "wsi_tower"
 ROOMS = (
-    *("errors", "geometry", "records", "workspace", "batch", "draws", "stain", "jpeg", "ngff"),
+    *(
+        "errors",
+        "geometry",
+        "memory",
+        "records",
+        "workspace",
+        "batch",
+        "draws",
+        "stain",
+        "jpeg",
+        "ngff",
+    ),
     *("slides", "annotations", "phantom", "tissue", "tiles", "pairs", "models", "training"),
     *("pretrain", "report", "cli"),
 )

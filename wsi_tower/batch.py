@@ -25,6 +25,7 @@ from wsi_tower.errors import (
     WsiTowerError,
     without_secrets,
 )
+from wsi_tower.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -145,6 +146,7 @@ class Work(Generic[JobT]):
     def row(self, job: JobT, wait: bool, progress: Progress) -> SlideRow:
         """Work on one job; never raises."""
         started = time.perf_counter()
+        keep_freed_memory()
         try:
             outcome = self.function(job, wait, progress)
             row = SlideRow(job.slide_id, job.source, outcome.status)

@@ -13,7 +13,7 @@ from tests.slides.builders import picture
 from tests.slides.conformance import area_means
 from wsi_tower.errors import SettingsError, UnreadableSlideError, UnsupportedSlideError
 from wsi_tower.geometry import Level0Point, Level0Size, LevelBox, LevelSize
-from wsi_tower.slides import Rgb, Slide, SlideInfo, port, resampled
+from wsi_tower.slides import Overview, Rgb, Slide, SlideInfo, port, resampled, shrunk
 from wsi_tower.slides.info import level_of
 
 
@@ -187,3 +187,14 @@ def test_resampled_up_has_the_size_asked_for() -> None:
     assert (
         resampled(np.full((4, 4, 3), 9, np.uint8), LevelSize(7, 9)).tolist() == [[[9] * 3] * 7] * 9
     )
+
+
+@pytest.mark.parametrize(("height", "width"), [(90, 40), (64, 64), (33, 100), (101, 7)])
+def test_a_shrunk_overview_is_the_mean_of_its_pixels(height: int, width: int) -> None:
+    rgb = picture(width, height)
+    small = shrunk(Overview(rgb, 16.0), 30)
+    ratio = small.pitch_l0 / 16
+    assert max(small.rgb.shape[:2]) <= 30
+    assert ratio == pytest.approx(max(height, width) / 30, rel=0.03)
+    assert np.abs(small.rgb - area_means(rgb, ratio)).max() <= 0.51
+    assert shrunk(small, 30) is small

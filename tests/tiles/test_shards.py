@@ -19,10 +19,12 @@ from wsi_tower.tiles.shards import (
     ShardFiles,
     ShardReader,
     ShardWriter,
+    settle,
     shard_path,
 )
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
 SIDE = 4
@@ -49,7 +51,7 @@ def array(tmp_path: Path, pixels: np.ndarray) -> Path:
         chunk_key_encoding={"name": "default", "separator": "."},
         compressors=ZstdCodec(level=3),
     )
-    writer = ShardWriter(path, lambda file: file.close())
+    writer = ShardWriter(path, settle)
     chunks = [Zstd(level=3).encode(tile.tobytes()) for tile in pixels]
     for first in range(0, len(chunks), 64):
         batch = chunks[first : first + 64]
@@ -127,3 +129,15 @@ def test_a_shard_is_opened_once(array: Path, pixels: np.ndarray) -> None:
     for reader in readers:
         reader.read(7)
     assert files.shard(array, (str(array), 0)) is first
+
+
+def test_a_shard_that_the_disk_altered_is_refused(tmp_path: Path) -> None:
+    def alter(file: FileIO, digest: bytes) -> None:
+        file.seek(7)
+        file.write(b"\x00" if digest[0] else b"\x01")
+        settle(file, digest)
+
+    writer = ShardWriter(tmp_path / "pixels", alter)
+    writer.append(Streams(memoryview(b"eleven byte"), np.array([11])))
+    with pytest.raises(CorruptStoreError, match=r"c\.0\.0\.0\.0 does not hold what was"):
+        writer.close()

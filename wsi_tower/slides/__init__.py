@@ -7,7 +7,7 @@ from wsi_tower.slides.info import Level, Overview, PixelSize, PixelSizeOrigin, R
 from wsi_tower.slides.inputs import find_slides
 from wsi_tower.slides.opening import READERS, ReaderInfo, ReaderName, open_slide
 from wsi_tower.slides.pixel_size import PixelSizeWarning
-from wsi_tower.slides.port import Slide, resampled
+from wsi_tower.slides.port import Slide, resampled, shrunk
 from wsi_tower.slides.sources import is_url, shown_source
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "open_slide",
     "resampled",
     "shown_source",
+    "shrunk",
 ]

@@ -117,7 +117,10 @@ class CompressedLevel:
             UnreadableSlideError: it lies beyond the end of the file, is cut off, is no JPEG, or
                 has another size than the level's tiles.
         """
-        stream = bytes(self._pread(np.array([index])))
+        count = int(self.byte_counts[index])
+        stream = os.pread(self._opened(), count, int(self.offsets[index]))
+        if len(stream) < count:
+            raise self._cut_off(np.array([index]))
         self._check(index, stream)
         return stream
 
@@ -165,10 +168,13 @@ class CompressedLevel:
         if box == LevelBox(column * tile.width, row * tile.height, tile.width, tile.height):
             return self._decode(self.index(column, row), reduction)
         region = np.empty((box.height, box.width, 3), np.uint8)
-        for row in range(box.y // tile.height, -(-(box.y + box.height) // tile.height)):
+        rows = range(box.y // tile.height, -(-(box.y + box.height) // tile.height))
+        # So large a box is an overview, which asks for each tile once.
+        pixels = self.pixels if len(rows) <= _ROWS_CACHED else self._decode
+        for row in rows:
             for column in range(box.x // tile.width, -(-(box.x + box.width) // tile.width)):
                 place = LevelBox(column * tile.width, row * tile.height, tile.width, tile.height)
-                _paste(self.pixels(self.index(column, row), reduction), place, region, box)
+                _paste(pixels(self.index(column, row), reduction), place, region, box)
         return region
 
     def close(self) -> None:
@@ -190,18 +196,24 @@ class CompressedLevel:
         except JpegError as error:
             raise self._damaged(index, str(error)) from error
 
+    def _opened(self) -> int:
+        """The file's descriptor, opened when first needed."""
+        if self._descriptor < 0:
+            with self._opening:
+                if self._descriptor < 0:
+                    self._descriptor = os.open(self.path, os.O_RDONLY)
+        return self._descriptor
+
     def _pread(self, indices: NDArray[np.int64]) -> memoryview:
         """Bytes of tiles, joined; a read a run of tiles that lie one after another."""
-        with self._opening:
-            if self._descriptor < 0:
-                self._descriptor = os.open(self.path, os.O_RDONLY)
+        descriptor = self._opened()
         offsets, counts = self.offsets[indices], self.byte_counts[indices]
         ends = np.cumsum(counts)
-        joined = memoryview(bytearray(int(ends[-1]) if len(ends) else 0))
+        joined = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8).data
         breaks = np.flatnonzero(offsets[:-1] + counts[:-1] != offsets[1:]) + 1
         for first, after in zip([0, *breaks], [*breaks, len(indices)], strict=True):
             begin, end = int(ends[first] - counts[first]), int(ends[after - 1])
-            if os.preadv(self._descriptor, [joined[begin:end]], int(offsets[first])) < end - begin:
+            if os.preadv(descriptor, [joined[begin:end]], int(offsets[first])) < end - begin:
                 raise self._cut_off(indices[first:after])
         return joined
 

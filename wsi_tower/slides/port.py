@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wsi_tower.slides.compressed import CompressedLevel
     from wsi_tower.slides.info import Level, SlideInfo
 
-__all__ = ["Slide", "resampled"]
+__all__ = ["Slide", "resampled", "shrunk"]
 
 _BLOCK_BYTES = 48 * 1024 * 1024
 """Pixels held at a time while an overview is read: bounds memory on single-level slides."""
@@ -205,8 +205,12 @@ class Slide(ABC):
         # The mean of a block of JPEG's stands in the file; of smaller parts it does not.
         is_coarse = compressed is not None and compressed.reduction(float(ratio)) == _JPEG_BLOCK_PX
         reduction: Reduction = _JPEG_BLOCK_PX if is_coarse else 1
-        rgb = np.empty((height, width, 3), np.uint8)
         rows, columns = _block(size, ratio, reduction)
+        if rows >= height and columns >= width:
+            whole = LevelBox(0, 0, columns, rows)
+            block = self._averaged(level, whole, ratio / reduction, reduction)
+            return np.ascontiguousarray(block[:height, :width])
+        rgb = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, rows):
             for left in range(0, width, columns):
                 place = LevelBox(left, top, columns, rows)
@@ -249,6 +253,25 @@ def resampled(image: Rgb, size: LevelSize) -> Rgb:
         cv2.resize(image, (size.width, size.height), interpolation=method), np.uint8
     )
     return result
+
+
+def shrunk(overview: Overview, max_px: int) -> Overview:
+    """An overview area-averaged until its longer side has at most ``max_px`` pixels.
+
+    As `Slide.thumbnail` makes it, without reading the slide again.
+    """
+    height, width = overview.rgb.shape[:2]
+    if max(height, width) <= max_px:
+        return overview
+    ratio = _small_ratio(max(height, width) / max_px * (1 + _PITCH_TOLERANCE))
+    rows, columns = (math.ceil(side / ratio) for side in (height, width))
+    # Whole ratios, so that every pixel averages as much; beyond the edge the slide is white.
+    step = ratio.denominator
+    size = LevelSize(-(-columns // step) * step, -(-rows // step) * step)
+    canvas = np.full((int(size.height * ratio), int(size.width * ratio), 3), BACKGROUND, np.uint8)
+    canvas[:height, :width] = overview.rgb
+    small = resampled(canvas, size)[:rows, :columns]
+    return Overview(np.ascontiguousarray(small), overview.pitch_l0 * float(ratio))
 
 
 def _small_ratio(ratio: float) -> Fraction:

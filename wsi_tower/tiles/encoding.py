@@ -69,7 +69,7 @@ def tile_encoder(pixels: PixelMode, quality: int, subsampling: str) -> Encoder |
         return None
     if pixels == "lossless":
         zstd = Zstd(level=ZSTD_LEVEL)
-        return lambda tile: bytes(zstd.encode(np.ascontiguousarray(tile)))
+        return lambda tile: zstd.encode(np.ascontiguousarray(tile))
     return partial(encode, quality=quality, subsampling=subsampling)
 
 

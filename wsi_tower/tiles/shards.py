@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -20,13 +20,14 @@ from wsi_tower.records import content_hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wsi_tower.slides import Streams
 
-__all__ = ["CHUNKS_PER_SHARD", "ShardFiles", "ShardReader", "ShardWriter", "shard_path"]
+__all__ = ["CHUNKS_PER_SHARD", "ShardFiles", "ShardReader", "ShardWriter", "settle", "shard_path"]
 
 CHUNKS_PER_SHARD = 1024
 """20 shards for a slide of 20 000 tiles; about 20 MB each with JPEG tiles of 256 px."""
@@ -47,11 +48,11 @@ def shard_path(array: Path, shard: int) -> Path:
 class ShardWriter:
     """Appends encoded chunks to an array, shard after shard. Close it when done."""
 
-    def __init__(self, array: Path, sync: Callable[[BinaryIO], None]) -> None:
-        """``sync`` is handed every shard written: it flushes that to the disk and closes it."""
+    def __init__(self, array: Path, settle: Callable[[FileIO, bytes], None]) -> None:
+        """``settle`` is handed every shard written, and its digest; see `settle`."""
         self._array = array
-        self._sync = sync
-        self._file: BinaryIO | None = None
+        self._settle = settle
+        self._file: FileIO | None = None
         self._index: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._shard_digest = content_hasher()
         self._digests: list[bytes] = []
@@ -84,7 +85,7 @@ class ShardWriter:
         self._write(index)
         self._write(google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
         self._digests.append(self._shard_digest.digest())
-        self._sync(self._file)
+        self._settle(self._file, self._digests[-1])
         self._file = None
 
     def discard(self) -> None:
@@ -101,7 +102,7 @@ class ShardWriter:
         self.close()
         path = shard_path(self._array, self.chunks // CHUNKS_PER_SHARD)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb", buffering=0)
+        self._file = path.open("w+b", buffering=0)
         self._shard_digest = content_hasher()
         self._index = np.full((CHUNKS_PER_SHARD, 2), _MISSING, np.uint64)
 
@@ -112,6 +113,23 @@ class ShardWriter:
         while rest:
             # Unbuffered, the system may take a part; on a full disk it takes some and then refuses.
             rest = rest[self._file.write(rest) :]
+
+
+def settle(file: FileIO, digest: bytes) -> None:
+    """Flush a shard to the disk, read it back, and close it.
+
+    Raises:
+        OSError: the disk refused.
+        CorruptStoreError: it does not hold what was written.
+    """
+    with file:
+        os.fsync(file.fileno())
+        file.seek(0)
+        if _file_digest(file) != digest:
+            raise CorruptStoreError(
+                f"{file.name} does not hold what was just written to it; check the disk, then run "
+                f"the same command again"
+            )
 
 
 class _OpenShard:
@@ -226,23 +244,28 @@ class ShardReader:
             CorruptStoreError: one cannot be read.
         """
         shards = -(-self.chunks // CHUNKS_PER_SHARD)
-        return _joined_digest([self._file_digest(shard) for shard in range(shards)])
+        return _joined_digest([self._shard_digest(shard) for shard in range(shards)])
 
     def close(self) -> None:
         """Give back the files."""
         self._files.release(self._folder)
 
-    def _file_digest(self, shard: int) -> bytes:
-        path, digester = shard_path(self._array, shard), content_hasher()
-        memory = memoryview(bytearray(_READ_BYTES))
+    def _shard_digest(self, shard: int) -> bytes:
+        path = shard_path(self._array, shard)
         try:
             with path.open("rb", buffering=0) as file:
-                while count := file.readinto(memory):
-                    digester.update(memory[:count])
+                return _file_digest(file)
         except OSError as error:
             why = f"{path.name} cannot be read ({error.strerror})"
             raise _corrupt(self._array, shard, why) from error
-        return digester.digest()
+
+
+def _file_digest(file: FileIO) -> bytes:
+    """Digest of the rest of a file."""
+    digester, memory = content_hasher(), memoryview(bytearray(_READ_BYTES))
+    while count := file.readinto(memory):
+        digester.update(memory[:count])
+    return digester.digest()
 
 
 def _joined_digest(digests: list[bytes]) -> str:

@@ -6,11 +6,10 @@ The caller owns the folder and puts it in place; here nothing knows of workspace
 from __future__ import annotations
 
 import dataclasses
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -20,10 +19,11 @@ from wsi_tower.annotations import write_geojson
 from wsi_tower.jpeg.codec import JpegCodec
 from wsi_tower.ngff import write_label_image
 from wsi_tower.records import digest
+from wsi_tower.slides import shrunk
 from wsi_tower.tiles.columns import FLAT_KEYS, column_digest, write_columns
 from wsi_tower.tiles.encoding import ZSTD_LEVEL, encoded_tiles, tile_encoder
 from wsi_tower.tiles.native import native_level
-from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter
+from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter, settle
 from wsi_tower.tissue import tissue_outlines
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wsi_tower.records import Header
-    from wsi_tower.slides import Slide
+    from wsi_tower.slides import Overview, Slide
     from wsi_tower.tiles.plan import TilePlan
     from wsi_tower.tiles.settings import PixelMode
     from wsi_tower.tissue import TissueMask
@@ -56,6 +56,8 @@ class StoreContents:
     """What the slide says of itself, as plain values."""
     plan: TilePlan
     """The grid."""
+    overview: Overview
+    """The slide as its tissue was found on."""
     mask: TissueMask
     """Tissue and pen of the whole slide."""
     columns: Mapping[str, NDArray[Any]]
@@ -102,7 +104,7 @@ def write_store(
     stored_bytes = 0
     with _pool(threads) as pool:
         tissue = pool.submit(_write_tissue, folder, slide, contents)
-        thumbnail = pool.submit(_write_thumbnail, root, slide)
+        thumbnail = pool.submit(_write_thumbnail, root, slide, contents.overview)
         if contents.pixels != "none":
             writer = _write_pixels(
                 pool, tiles, folder / "tiles" / "pixels", slide, contents, progress
@@ -154,8 +156,9 @@ def _write_tissue(folder: Path, slide: Slide, contents: StoreContents) -> str:
     return column_digest(labels)
 
 
-def _write_thumbnail(root: zarr.Group, slide: Slide) -> None:
-    overview = slide.thumbnail(_THUMBNAIL_PX)
+def _write_thumbnail(root: zarr.Group, slide: Slide, overview: Overview) -> None:
+    is_fine = max(overview.rgb.shape) >= _THUMBNAIL_PX
+    overview = shrunk(overview, _THUMBNAIL_PX) if is_fine else slide.thumbnail(_THUMBNAIL_PX)
     array = root.create_array(
         "thumbnail",
         shape=overview.rgb.shape,
@@ -181,8 +184,8 @@ def _write_pixels(
     """Write the array of pixels; the closed writer tells what it wrote."""
     _create_pixels(tiles, slide, contents)
     encoder = tile_encoder(contents.pixels, contents.jpeg_quality, contents.subsampling)
-    syncs: list[Future[None]] = []
-    writer = ShardWriter(folder, lambda file: syncs.append(pool.submit(_sync, file)))
+    settled: list[Future[None]] = []
+    writer = ShardWriter(folder, lambda *shard: settled.append(pool.submit(settle, *shard)))
     try:
         for streams in encoded_tiles(
             pool, slide, contents.plan, contents.columns["xy_l0"], encoder
@@ -192,14 +195,9 @@ def _write_pixels(
         writer.close()
     finally:
         writer.discard()
-    for sync in syncs:
-        sync.result()
+    for shard in settled:
+        shard.result()
     return writer
-
-
-def _sync(file: BinaryIO) -> None:
-    with file:
-        os.fsync(file.fileno())
 
 
 def _create_pixels(tiles: zarr.Group, slide: Slide, contents: StoreContents) -> None:
