@@ -6,12 +6,15 @@
 Prints a table and writes ``benchmarks/results/tiling.json``. Page cache warm. A row of ours is the
 ``seconds`` that ``tile --json`` reports, start of the process not counted: tissue, grid, outline,
 thumbnail, pixels, and reading all of it back. A limit does nothing but decode, or decode and
-encode, tiles of the same slide that lie in memory, by the same libraries.
+encode, tiles of the same slide that lie in memory, by the same libraries; one of them writes its
+result to a file, too, which is most of what `lossless` does beside computing.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +71,7 @@ def _ways(slide: Path, folder: Path) -> list[Way]:
         Way("decode", partial(rate_of, _decode, streams, 2)),
         Way("decode and encode JPEG", partial(rate_of, _Recode(subsampling), streams, 2)),
         Way("decode and compress (zstd)", partial(rate_of, _compress, streams, 2)),
+        Way("the same, and write the file", partial(_written_rate, streams, folder / "file")),
         Way("OpenSlide, read_region, 1 thread", partial(openslide_rate, slide, spread, side_px, 1)),
         Way("OpenSlide, read_region", partial(openslide_rate, slide, spread, side_px, 2)),
         Way("tile --pixels native", partial(end_to_end, "native"), "decode", 3),
@@ -78,6 +82,17 @@ def _ways(slide: Path, folder: Path) -> list[Way]:
         ),
         Way("tile --pixels none (tissue and grid)", partial(end_to_end, "none")),
     ]  # fmt: skip
+
+
+def _written_rate(streams: list[bytes], path: Path) -> float:
+    """Tiles a second of compressing and appending to one file, flushed to the disk at the end."""
+    began = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        rate_of(lambda stream: file.write(_compress(stream)), streams, 2)
+        os.fsync(file.fileno())
+    rate = len(streams) / (time.perf_counter() - began)
+    path.unlink()
+    return rate
 
 
 def _decode(stream: bytes) -> np.ndarray:

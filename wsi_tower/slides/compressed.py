@@ -22,7 +22,7 @@ from wsi_tower.slides.decoded import DecodedTiles
 from wsi_tower.slides.tiff import refused_when_damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -138,6 +138,18 @@ class CompressedLevel:
             self._check(int(indices[place]), bytes(stream))
         return Streams(joined, counts)
 
+    def decode_many(self, indices: NDArray[np.int64]) -> Iterator[Rgb]:
+        """Pixels of several tiles, one after the other, read as `read_many` reads them.
+
+        Raises:
+            UnreadableSlideError: as `read`, for any of them, or a stream is damaged.
+        """
+        streams = self.read_many(indices[self.byte_counts[indices] > 0])
+        end = 0
+        for index in indices.tolist():
+            begin, end = end, end + int(self.byte_counts[index])
+            yield self._decoded_stream(index, bytes(streams.joined[begin:end]), 1)
+
     def pixels(self, index: int, reduction: Reduction = 1) -> Rgb:
         """A tile decoded: (tile height, tile width, 3), each side divided by ``reduction``.
 
@@ -185,10 +197,14 @@ class CompressedLevel:
             self._descriptor = -1
 
     def _decode(self, index: int, reduction: Reduction) -> Rgb:
-        if not self.byte_counts[index]:
+        stream = self.read(index) if self.byte_counts[index] else b""
+        return self._decoded_stream(index, stream, reduction)
+
+    def _decoded_stream(self, index: int, stream: bytes, reduction: Reduction) -> Rgb:
+        """Pixels of a stream that was checked; white where there is none."""
+        if not stream:
             height, width = self.tile.height // reduction, self.tile.width // reduction
             return np.full((height, width, 3), 255, np.uint8)
-        stream = self.read(index)
         try:
             if reduction == 1:
                 return self.family.decode(stream)

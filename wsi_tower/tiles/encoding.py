@@ -11,7 +11,7 @@ from numcodecs.zstd import Zstd
 
 from wsi_tower.jpeg import encode
 from wsi_tower.slides import Streams
-from wsi_tower.tiles.native import native_level, native_rows
+from wsi_tower.tiles.native import is_file_grid, native_level, native_rows
 from wsi_tower.tiles.reading import read_tile
 
 if TYPE_CHECKING:
@@ -74,9 +74,16 @@ def tile_encoder(pixels: PixelMode, quality: int, subsampling: str) -> Encoder |
 
 
 def _encoded(slide: Slide, plan: TilePlan, encoder: Encoder, xy_l0: NDArray[np.int64]) -> Streams:
-    chunks = [encoder(read_tile(slide, plan, x_l0, y_l0)) for x_l0, y_l0 in xy_l0.tolist()]
+    chunks = [encoder(tile) for tile in _tiles(slide, plan, xy_l0)]
     counts = np.array([len(chunk) for chunk in chunks], np.int64)
     return Streams(memoryview(b"".join(chunks)), counts)
+
+
+def _tiles(slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64]) -> Iterator[Rgb]:
+    if is_file_grid(slide, plan):
+        compressed = native_level(slide, plan)
+        return compressed.decode_many(native_rows(compressed, plan, xy_l0))
+    return (read_tile(slide, plan, x_l0, y_l0) for x_l0, y_l0 in xy_l0.tolist())
 
 
 def _batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "chosen_pixel_mode",
     "chosen_subsampling",
+    "is_file_grid",
     "native_level",
     "native_rows",
     "tile_side_px",
@@ -65,6 +66,11 @@ def chosen_pixel_mode(
     return "jpeg", why
 
 
+def is_file_grid(slide: Slide, plan: TilePlan) -> bool:
+    """Whether the plan's grid is that of JPEG tiles that the file holds."""
+    return _why_other_grid(slide, plan) is None
+
+
 def chosen_subsampling(slide: Slide, plan: TilePlan) -> str:
     """Chroma subsampling for tiles that are encoded anew: no more than their source has lost.
 
@@ -79,9 +85,9 @@ def chosen_subsampling(slide: Slide, plan: TilePlan) -> str:
 
 
 def native_level(slide: Slide, plan: TilePlan) -> CompressedLevel:
-    """The file's own tiles that the plan's grid copies."""
+    """The file's own tiles, on whose grid the plan's tiles lie."""
     compressed = slide.compressed_level(plan.level)
-    assert compressed is not None, "asked only where the mode is native"
+    assert compressed is not None, "asked only where the grid is theirs"
     return compressed
 
 

@@ -104,13 +104,14 @@ def write_store(
     stored_bytes = 0
     with _pool(threads) as pool:
         tissue = pool.submit(_write_tissue, folder, slide, contents)
+        columns = pool.submit(write_columns, tiles, contents.columns)
         thumbnail = pool.submit(_write_thumbnail, root, slide, contents.overview)
         if contents.pixels != "none":
             writer = _write_pixels(
                 pool, tiles, folder / "tiles" / "pixels", slide, contents, progress
             )
             digests["pixels"], stored_bytes = writer.digest, writer.stored_bytes
-        write_columns(tiles, contents.columns)
+        columns.result()
         thumbnail.result()
         digests["tissue"] = tissue.result()
     root.attrs["wsi_tower"] = {
