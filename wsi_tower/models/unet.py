@@ -136,13 +136,17 @@ def _block(in_channels: int, out_channels: int) -> nn.Sequential:
 def _enlarged(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Features at ``size`` by nearest neighbours.
 
-    A convolution of stride 2 leaves ⌈n / 2⌉ of n pixels, pixel i over 2 i and 2 i + 1. Doubling
-    and cutting keeps each pixel over its own; stretching 4 to 7 would not.
+    Pixel i of a map at half the size lies over pixels 2 i and 2 i + 1, and a last odd pixel has one
+    of its own (ResNet) or none (ConvNeXt). So a map is doubled, then cut or continued by a pixel;
+    stretching 4 to 7 would move every pixel. Only strides that are no power of 2 are stretched.
     """
     height, width = features.shape[-2:]
     if (height, width) == size:
         return features
-    if 2 * height - size[0] in (0, 1) and 2 * width - size[1] in (0, 1):
-        doubled = functional.interpolate(features, scale_factor=2.0, mode="nearest")
-        return doubled[..., : size[0], : size[1]]
-    return functional.interpolate(features, size=size, mode="nearest")
+    more_rows, more_columns = size[0] - 2 * height, size[1] - 2 * width
+    if abs(more_rows) > 1 or abs(more_columns) > 1:
+        return functional.interpolate(features, size=size, mode="nearest")
+    doubled = functional.interpolate(features, scale_factor=2.0, mode="nearest")
+    if more_rows == more_columns == 0:
+        return doubled
+    return functional.pad(doubled, (0, more_columns, 0, more_rows), mode="replicate")
