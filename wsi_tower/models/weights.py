@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 import sys
+from argparse import Namespace
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if head[8:] == b"{":
             return safetensors.torch.load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # Training scripts keep their options beside the weights; these hold plain values.
+        with torch.serialization.safe_globals([Namespace]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except safetensors.SafetensorError as error:
         raise _unreadable(path, error) from error
     except _UNREADABLE as error:
@@ -87,14 +90,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> EncoderError:
-    if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+    if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
         why = "it holds more than tensors, which reading it would run"
+        remedy = "if you trust it, load it yourself and save model.state_dict() again"
     else:
         why = "it is damaged or no file of weights"
-    return EncoderError(
-        f"weights {path} cannot be read: {why}; give a safetensors file, or a PyTorch file (.pt, "
-        f".pth, .bin) that torch.load(…, weights_only=True) reads"
-    )
+        remedy = "give a safetensors file, or one of PyTorch (.pt, .pth, .bin)"
+    return EncoderError(f"weights {path} cannot be read: {why}; {remedy}")
 
 
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
