@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import timm
@@ -21,7 +21,7 @@ def small() -> nn.Module:
     return trained(SMALL)
 
 
-def trained(name: str, **options: object) -> nn.Module:
+def trained(name: str, **options: Any) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(11)
         model: nn.Module = timm.create_model(name, **options)

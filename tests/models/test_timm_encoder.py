@@ -13,6 +13,18 @@ from wsi_tower.errors import EncoderError, SettingsError
 from wsi_tower.models import EncoderPlan, build_encoder
 from wsi_tower.models.plan import spread
 
+
+def inputs_of(module: nn.Module) -> list[Tensor]:
+    """A list that fills with what the module is given."""
+    seen: list[Tensor] = []
+
+    def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(given[0])
+
+    module.register_forward_pre_hook(note)
+    return seen
+
+
 # Pyramids
 
 
@@ -27,12 +39,9 @@ def test_a_resnet_has_the_maps_of_a_u_net() -> None:
 @torch.no_grad()
 def test_one_pass_gives_vector_and_maps() -> None:
     encoder = build_encoder("resnet18").eval()
-    passes = []
-    encoder.model.conv1.register_forward_hook(  # type: ignore[union-attr, operator]
-        lambda module, given, out: passes.append(out)
-    )
+    seen = inputs_of(encoder.model.get_submodule("conv1"))
     pooled, pyramid = encoder(pictures(3))
-    assert len(passes) == 1
+    assert len(seen) == 1
     # ResNet pools by the mean of its last map.
     torch.testing.assert_close(pooled, pyramid[-1].mean(dim=(2, 3)))
 
@@ -63,10 +72,7 @@ def test_a_plain_transformer_has_its_last_tokens_as_a_map() -> None:
 @torch.no_grad()
 def test_colour_and_grey_are_normalised_inside() -> None:
     encoder = build_encoder("resnet18").eval()
-    seen: list[Tensor] = []
-    encoder.model.conv1.register_forward_pre_hook(  # type: ignore[union-attr, operator]
-        lambda module, given: seen.append(given[0])
-    )
+    seen = inputs_of(encoder.model.get_submodule("conv1"))
     encoder(torch.full((1, 3, 32, 32), 0.5))
     # ImageNet's mean and standard deviation, as every model zoo has them.
     expected = [(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225]

@@ -15,7 +15,7 @@ from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.weights import load_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from timm.models import PretrainedCfg
 
@@ -141,7 +141,7 @@ def _configured(path: Path, weights: HubFile | Path) -> _Source:
     if told.get("global_pool"):
         args.setdefault("global_pool", told["global_pool"])
     if config.fixed_input_size:
-        args.setdefault("img_size", int(config.input_size[-1]))
+        args.setdefault("img_size", _side(config.input_size))
     return _Source(architecture, config, args, weights)
 
 
@@ -151,7 +151,7 @@ def _built(source: _Source, in_channels: int, args: dict[str, Any]) -> TimmEncod
         in_channels,
         spread(source.config.mean, in_channels),
         spread(source.config.std, in_channels),
-        int(source.config.input_size[-1]),
+        _side(args.get("img_size", source.config.input_size)),
         args,
     )
     if not source.config.fixed_input_size or "dynamic_img_size" in args:
@@ -162,3 +162,7 @@ def _built(source: _Source, in_channels: int, args: dict[str, Any]) -> TimmEncod
         if not isinstance(error.__cause__, TypeError):
             raise
     return TimmEncoder(plan)  # this family knows no other size than its own
+
+
+def _side(size: int | Sequence[int]) -> int:
+    return int(size if isinstance(size, int) else size[-1])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from wsi_tower.errors import CorruptStoreError, EncoderError, SettingsError
+from wsi_tower.errors import CorruptStoreError, EncoderError
 from wsi_tower.models.heads import HeadSettings, ProjectionHead
 from wsi_tower.models.naming import slug
 from wsi_tower.models.network import Descriptor, Network
 from wsi_tower.models.plan import EncoderPlan
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNetDecoder
-from wsi_tower.records import Header
+from wsi_tower.records import Header, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,7 @@ class EncoderRecord:
 
     def to_json(self) -> dict[str, Any]:
         """This record as JSON."""
-        origin, shape = asdict(self.origin), asdict(self.shape)
+        origin, shape = plain(self.origin), plain(self.shape)
         plan, training = shape.pop("plan"), origin.pop("training")
         # These stand in the header, and the plan's size is that of the training.
         del origin["settings"], origin["parents"], plan["input_px"]
@@ -176,7 +176,7 @@ class EncoderRecord:
             )
         try:
             return cls(_origin(values, header), _shape(values), header, dict(values["digests"]))
-        except (SettingsError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise CorruptStoreError(f"{source} is damaged: {error}; {_REMEDY}") from error
 
 
@@ -221,17 +221,20 @@ def _origin(values: Mapping[str, Any], header: Header) -> Origin:
 
 def _shape(values: Mapping[str, Any]) -> NetworkShape:
     decoder = values["decoder"]
+    if decoder is not None:
+        widths = tuple(int(width) for width in decoder["widths"])
+        decoder = DecoderSettings(int(decoder["out_channels"]), widths)
     return NetworkShape(
         EncoderPlan(
             values["architecture"],
             values["in_channels"],
-            tuple(values["mean"]),
-            tuple(values["std"]),
+            tuple(float(value) for value in values["mean"]),
+            tuple(float(value) for value in values["std"]),
             values["input_px"],
             values["model_args"],
         ),
         values["descriptor"],
         values["descriptor_width"],
         HeadSettings(**values["head"]) if values["head"] is not None else None,
-        decoder and DecoderSettings(decoder["out_channels"], tuple(decoder["widths"])),
+        decoder,
     )

@@ -203,7 +203,10 @@ def _loaded(folder: Path) -> LoadedEncoder:
     record = read_record(folder / RECORD_NAME)
     network = record.shape.build()
     parts = dict(_parts(network))
-    if digest(record.digests) != record.header.content_digest or parts.keys() != record.digests:
+    if (
+        digest(record.digests) != record.header.content_digest
+        or parts.keys() != record.digests.keys()
+    ):
         raise CorruptStoreError(
             f"{folder / RECORD_NAME} is damaged: its digests are not those that were written; "
             f"{_REMEDY}"

@@ -45,15 +45,13 @@ def load_weights(model: nn.Module, path: Path, architecture: str) -> None:
         EncoderError: the file cannot be read, or is not of this architecture.
     """
     tensors = read_tensors(path)
-    wanted = model.state_dict()
-    fit = _Fit.of(wanted, tensors, _first_convolutions(model))
+    fit = _Fit.of(model, tensors)
     if not fit.is_whole:
-        converted = _converted(model, _without_prefix(wanted, tensors))
-        fit = max(fit, _Fit.of(wanted, converted, _first_convolutions(model)), key=_Fit.matched)
+        converted = _converted(model, _without_prefix(model.state_dict(), tensors))
+        fit = max(fit, _Fit.of(model, converted), key=_Fit.rank)
     if not fit.is_whole:
         raise EncoderError(
-            f"weights {path} do not fit {architecture}: {fit.matched()} of {len(wanted)} tensors "
-            f"matched{fit.first_missing}{fit.first_of_other_shape}; take a file of this "
+            f"weights {path} do not fit {architecture}: {fit.told()}; take a file of this "
             f"architecture, or name the architecture that the file is of"
         )
     model.load_state_dict(fit.tensors, strict=False)  # what is left out was looked at above
@@ -136,58 +134,67 @@ class _Fit:
     tensors: dict[str, Tensor]
     missing: tuple[str, ...]
     of_other_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    strange: tuple[str, ...]
+    """In the file alone: further layers of a larger relative, whose first ones would fit."""
 
     @classmethod
-    def of(
-        cls, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], first: tuple[str, ...]
-    ) -> _Fit:
-        found = {
-            name: tensor
-            for name, tensor in _without_prefix(wanted, tensors).items()
-            if name in wanted
-        }
-        for name in found.keys() & set(first):
-            found[name] = _adapted(found[name], wanted[name])
+    def of(cls, model: Any, tensors: Mapping[str, Tensor]) -> _Fit:
+        wanted: dict[str, Tensor] = model.state_dict()
+        own = _without_prefix(wanted, tensors)
+        found = {name: own[name] for name in wanted if name in own}
+        for name in _told(model, "first_conv"):
+            if f"{name}.weight" in found:
+                weight = f"{name}.weight"
+                found[weight] = _adapted(found[weight], wanted[weight])
         fitting = {name: one for name, one in found.items() if one.shape == wanted[name].shape}
         other = tuple(
             (name, tuple(found[name].shape), tuple(wanted[name].shape))
-            for name in wanted
-            if name in found and name not in fitting
+            for name in found
+            if name not in fitting
         )
         # BatchNorm's counter came late to PyTorch; older files go without.
-        missing = tuple(
+        absent = (name for name in wanted if name not in found)
+        missing = tuple(name for name in absent if not name.endswith(".num_batches_tracked"))
+        parts = {_part(name) for name in wanted}
+        classifiers = tuple(f"{name}." for name in _told(model, "classifier"))
+        strange = tuple(
             name
-            for name in wanted
-            if name not in found and not name.endswith(".num_batches_tracked")
+            for name in own
+            if name not in wanted and _part(name) in parts and not name.startswith(classifiers)
         )
-        return cls(fitting, missing, other)
+        return cls(fitting, missing, other, strange)
 
     @property
     def is_whole(self) -> bool:
-        return not self.missing and not self.of_other_shape
+        return not (self.missing or self.of_other_shape or self.strange)
 
-    def matched(self) -> int:
-        return len(self.tensors)
+    def rank(self) -> tuple[int, int]:
+        """The better of two fits has the higher."""
+        return len(self.tensors), -len(self.strange)
 
-    @property
-    def first_missing(self) -> str:
-        if not self.missing:
-            return ""
-        return f"; {len(self.missing)} are missing, the first {self.missing[0]}"
+    def told(self) -> str:
+        """What fits and what does not, with the first of each kind."""
+        wanted = len(self.tensors) + len(self.missing) + len(self.of_other_shape)
+        parts = [f"{len(self.tensors)} of {wanted} tensors matched"]
+        if self.missing:
+            parts.append(f"{len(self.missing)} are missing, the first {self.missing[0]}")
+        if self.of_other_shape:
+            name, found, right = self.of_other_shape[0]
+            count = len(self.of_other_shape)
+            parts.append(f"{count} are of another shape, the first {name}: {found}, not {right}")
+        if self.strange:
+            parts.append(f"{len(self.strange)} have no place in it, the first {self.strange[0]}")
+        return ", ".join(parts)
 
-    @property
-    def first_of_other_shape(self) -> str:
-        if not self.of_other_shape:
-            return ""
-        name, found, wanted = self.of_other_shape[0]
-        count = len(self.of_other_shape)
-        return f"; {count} are of another shape, the first {name}: {found}, not {wanted}"
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
 
 
-def _first_convolutions(model: Any) -> tuple[str, ...]:
-    named = model.pretrained_cfg.get("first_conv") or ()
-    names = (named,) if isinstance(named, str) else tuple(named)
-    return tuple(f"{name}.weight" for name in names)
+def _told(model: Any, key: str) -> tuple[str, ...]:
+    """Names of layers that timm's config of a model has under ``key``."""
+    named = model.pretrained_cfg.get(key) or ()
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _adapted(found: Tensor, wanted: Tensor) -> Tensor:
