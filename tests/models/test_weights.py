@@ -192,6 +192,15 @@ class Bomb:
         return os.system, (f"touch '{self.mark}'",)
 
 
+def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    content: dict[str, Any] = {}
+    content["again"] = content
+    torch.save(content, path)
+    with pytest.raises(EncoderError, match=r"weights\.pt cannot be read: it is damaged"):
+        loaded(path)
+
+
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_a_file_that_would_run_code_is_refused(is_zip: bool, tmp_path: Path) -> None:
     path, mark = tmp_path / "bomb.pth", tmp_path / "went off"

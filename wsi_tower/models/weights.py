@@ -76,12 +76,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         # Training scripts keep their options beside the weights; these hold plain values.
         with torch.serialization.safe_globals([Namespace]):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = dict(_flat(torch.load(path, map_location="cpu", weights_only=True)))
     except safetensors.SafetensorError as error:
         raise _unreadable(path, error) from error
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    tensors = dict(_flat(loaded))
     if not tensors:
         raise EncoderError(f"weights {path} hold no tensors; give a file of weights")
     return tensors
