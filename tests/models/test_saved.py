@@ -5,7 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -13,18 +13,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.models.conformance import pictures
-from tests.models.conftest import SMALL, SMALL_VIT, trained
+from tests.models.conftest import (
+    ORIGIN,
+    SMALL,
+    SMALL_VIT,
+    network_of,
+    record_values,
+    trained,
+)
 from wsi_tower.errors import CorruptStoreError, EncoderError, StorageError
 from wsi_tower.models import (
     Encoder,
-    EncoderRecord,
     Features,
-    HeadSettings,
     Network,
     NetworkShape,
-    Origin,
-    ProjectionHead,
-    UNetDecoder,
     build_encoder,
     encoders_of,
     load_encoder,
@@ -32,42 +34,9 @@ from wsi_tower.models import (
     save_network,
 )
 from wsi_tower.records import digest
-from wsi_tower.workspace import Workspace
 
-ORIGIN = Origin(
-    "tower-small",
-    "tower",
-    96,
-    0.5,
-    settings={"method": "tower", "steps": 10},
-    parents={"tiles": "ab" * 16},
-    training={"steps": 10, "loss": [1.5, 1.25]},
-)
-
-
-def network_of(architecture: str = SMALL, in_channels: int = 3) -> Network:
-    """Encoder, head and decoder whose weights and averages are unlike new ones."""
-    encoder = build_encoder(architecture, in_channels=in_channels)
-    head = ProjectionHead(encoder.width, HeadSettings(16, hidden=24, norm="batch"))
-    decoder = UNetDecoder.on(encoder, in_channels, (16, 8))
-    network = Network(encoder, head=head, decoder=decoder, descriptor="head")
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(torch.rand_like(tensor) * 0.1)
-    return network.eval()
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "study").prepared()
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved") / "encoders" / "tower-small"
-    save_network(folder, network_of(), ORIGIN)
-    return folder
+if TYPE_CHECKING:
+    from wsi_tower.workspace import Workspace
 
 
 @pytest.fixture
@@ -276,66 +245,6 @@ def test_records_that_are_none_are_named(content: str, folder: Path, workspace: 
     (folder / "encoder.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(CorruptStoreError, match=r"encoder\.json is .*restore"):
         load_encoder("tower-small", workspace=workspace)
-
-
-def record_values(folder: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((folder / "encoder.json").read_text())
-    return values
-
-
-FIELDS = (
-    *("encoder_id", "method", "input_px", "mpp", "architecture", "in_channels", "mean", "std"),
-    *("model_args", "descriptor", "descriptor_width", "head", "decoder", "digests", "training"),
-)
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_missing_and_misshapen_fields_are_named(name: str, saved: Path) -> None:
-    values = record_values(saved)
-    missing = {key: value for key, value in values.items() if key != name}
-    for damaged in (missing, values | {name: True}, values | {name: b"bytes"}):
-        with pytest.raises(CorruptStoreError, match=rf"a/encoder\.json .*{name}.*restore"):
-            EncoderRecord.from_json(damaged, Path("a/encoder.json"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"mean": [0.5]}, "for each of 3 channels"),
-        ({"mean": ["a", "b", "c"]}, "float"),
-        ({"std": [0.0, 1.0, 1.0]}, "std must be above 0"),
-        ({"descriptor": "other"}, "descriptor"),
-        ({"head": {"out": 0}}, "out must be 1"),
-        ({"head": {"depth": 3}}, "depth"),
-        ({"decoder": {"widths": [1]}}, "out_channels"),
-        ({"decoder": {"out_channels": 3, "widths": "wide"}}, "int"),
-    ],
-)
-def test_values_that_cannot_be_are_named(changes: dict[str, Any], words: str, saved: Path) -> None:
-    with pytest.raises(CorruptStoreError, match=rf"a/encoder\.json is damaged: .*{words}"):
-        EncoderRecord.from_json(record_values(saved) | changes, Path("a/encoder.json"))
-
-
-@pytest.mark.parametrize(
-    ("header", "words"),
-    [
-        ({"kind": "tiles"}, "is the record of 'tiles', not of an encoder"),
-        ({"format_version": 2}, "has format version 2; this wsi-tower reads 1, so update it"),
-        ({"settings": None}, "no sound wsi-tower header"),
-    ],
-)
-def test_other_headers_are_refused(header: dict[str, Any], words: str, saved: Path) -> None:
-    values = record_values(saved)
-    values["header"] |= header
-    with pytest.raises(CorruptStoreError, match=words):
-        EncoderRecord.from_json(values, Path("a/encoder.json"))
-
-
-def test_a_later_record_may_hold_more(saved: Path) -> None:
-    values = record_values(saved)
-    record = EncoderRecord.from_json(values, Path("a"))
-    assert EncoderRecord.from_json(values | {"licence": "CC0"}, Path("a")) == record
-    assert record.to_json() == values
 
 
 def test_digests_that_were_edited_are_noticed(folder: Path, workspace: Workspace) -> None:
