@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from torchvision.io import ImageReadMode, decode_jpeg
+
+from wsi_tower.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,16 @@ def decoded(streams: Sequence[bytes], device: torch.device) -> Tensor:
 
     Raises:
         RuntimeError: a stream is damaged.
+        SettingsError: torchvision has no decoder; its makers will take it out some day.
     """
+    try:
+        from torchvision.io import ImageReadMode, decode_jpeg
+    except ImportError as error:
+        raise SettingsError(
+            "this torchvision decodes no JPEG streams; turn decode_on_device off"
+        ) from error
     contents = [torch.frombuffer(bytearray(stream), dtype=torch.uint8) for stream in streams]
-    pictures = decode_jpeg(contents, mode=ImageReadMode.RGB, device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pictures = decode_jpeg(contents, mode=ImageReadMode.RGB, device=device)
     return torch.stack(list(pictures))
