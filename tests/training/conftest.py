@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two slides of 1.2 × 0.9 mm at 0.5 µm/px."""
+    """Two slides of 0.9 × 0.7 mm at 0.5 µm/px."""
     folder = tmp_path_factory.mktemp("slides")
     paths = [folder / "one.svs", folder / "two.svs"]
     for number, path in enumerate(paths):
-        settings = PhantomSettings(1, width_um=1200, height_um=900, mpp=0.5)
+        settings = PhantomSettings(1, width_um=900, height_um=700, mpp=0.5)
         write_phantom(path, settings, number)
     return paths
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from wsi_tower.models import Encoder, Features
 from wsi_tower.training import TensorDraws, TileBatch
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from wsi_tower.training import Partner, ViewPlan
 
 KINDS = 6
@@ -94,3 +96,42 @@ def _partners(
     if partner == "near-or-distant":
         return np.where(is_near, near, distant)
     return near if partner == "near" else distant
+
+
+class ToyPictures:
+    """The toy tiles as a source of pictures, with noise of their own and no disk."""
+
+    def __init__(self, count: int = TILES, channels: int = 3, side_px: int = 32) -> None:
+        self.side_px, self.channels = side_px, channels
+        tiles = toy_tiles(channels, side_px)[np.arange(count) % TILES]
+        noise = np.random.default_rng(1).normal(0, 0.02, tiles.shape)
+        pixels = np.clip(tiles + noise, 0, 1) * 255
+        self.pixels = np.ascontiguousarray(pixels.astype(np.uint8).transpose(0, 2, 3, 1))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read_into(self, numbers: np.ndarray, pixels: np.ndarray) -> None:
+        pixels[:] = self.pixels[numbers]
+
+
+class ToyPartners:
+    """Tiles of one kind are near, those of another distant; the last tile has no partner."""
+
+    def __init__(self, count: int = TILES) -> None:
+        self.count = count
+
+    def has_partner(self, kind: Literal["near", "distant"]) -> np.ndarray:
+        del kind
+        return np.arange(self.count) < self.count - 1
+
+    def partners(
+        self, kind: Literal["near", "distant"], anchors: ArrayLike, draws: Draws
+    ) -> np.ndarray:
+        anchors = np.asarray(anchors)
+        assert self.has_partner(kind)[anchors].all()
+        if kind == "near":
+            steps = KINDS * (1 + draws.below("near", self.count // KINDS - 1))
+        else:
+            steps = 1 + draws.below("distant", KINDS - 1)
+        return np.asarray((anchors + steps) % self.count, np.int64)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,11 @@ __all__ = ["Checkpoint", "Checkpoints"]
 
 _KIND = "run"
 _FORMAT_VERSION = 1
-_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
-"""What torch.load raises on files that are cut off or not its own."""
+_DAMAGE = (
+    *(zipfile.BadZipFile, pickle.UnpicklingError),
+    *(RuntimeError, EOFError, ValueError, KeyError, OSError),
+)
+"""What zipfile and torch.load raise on files that are cut off or not their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Checkpoints:
         paths = self.paths()
         for path in reversed(paths):
             try:
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = _loaded(path)
             except _DAMAGE as error:
                 why = str(error).partition("\n")[0]
                 warn(f"checkpoint {path} is damaged ({why}); the one before is taken")
@@ -130,6 +134,15 @@ class Checkpoints:
                 f"with those, or start under another name"
             )
         return Checkpoint(content["step"], content["state"])
+
+
+def _loaded(path: Path) -> Any:
+    """The content of a file whose every part has the checksum that torch.save gave it."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it is not what was written")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _differences(there: Any, here: Any, name: str = "settings") -> Iterator[str]:

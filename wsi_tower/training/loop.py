@@ -120,10 +120,11 @@ def train(
                 raise _diverged(losses["loss"], norm, fed.step + 1, rate, kept.paths())
             trainee.step(rate)
             step = fed.step + 1
-            trainee.follow(fed.batch, Progress(step, settings.steps))
+            trainee.follow(fed, Progress(step, settings.steps))
             mean.add(losses["loss"])
-            is_last = step == stop or mean.is_stale(settings.patience) or bool(interruption)
+            is_last = step == stop or mean.is_stale(settings.patience)
             reporter.step(Progress(step, settings.steps), rate, losses, norm, is_last=is_last)
+            is_last = is_last or bool(interruption)
             if is_last or step % settings.checkpoint_every == 0:
                 kept.save(Checkpoint(step, trainee.state() | {"mean": asdict(mean)}))
             if is_last:

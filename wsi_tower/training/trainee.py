@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from wsi_tower.errors import CheckpointError
 from wsi_tower.training.optimisers import optimiser_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from wsi_tower.models import Network
@@ -57,9 +60,7 @@ class Trainee:
             they were clipped to what the settings allow.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        # Layers that draw, such as dropout, draw from torch's own generator: by step, as all do.
-        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed(_network_seed(fed.draws))
+        with self._drawing("loss", fed):
             sums = self._summed_losses(fed)
         self._drop_untrained(fed.step)
         most = self._settings.clip_norm
@@ -76,10 +77,10 @@ class Trainee:
             group["lr"] = rate
         self.optimiser.step()
 
-    def follow(self, batch: TileBatch, progress: Progress) -> None:
+    def follow(self, fed: FedStep, progress: Progress) -> None:
         """Move what follows the weights."""
-        with torch.no_grad():
-            self.objective.after_step(self.network, batch, progress)
+        with torch.no_grad(), self._drawing("follow", fed):
+            self.objective.after_step(self.network, fed.batch, progress)
 
     def state(self) -> dict[str, Any]:
         """All that moves in training."""
@@ -104,6 +105,14 @@ class Trainee:
                 f"the checkpoint is of another network: {error}; resume with the encoder it was "
                 f"made with, or start under another name"
             ) from error
+
+    @contextmanager
+    def _drawing(self, stream: str, fed: FedStep) -> Iterator[None]:
+        """Layers that draw, such as dropout, use torch's own generator: by step, as all draws."""
+        first = Draws(fed.draws.seed, fed.step, fed.draws.samples[:1])
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(int(first.bits(f"network/{stream}", 1)[0, 0] >> 1))
+            yield
 
     def _summed_losses(self, fed: FedStep) -> dict[str, Tensor]:
         count = self._settings.accumulate
@@ -135,8 +144,3 @@ class Trainee:
         for parameter in self.network.parameters():
             if id(parameter) not in trained:
                 parameter.grad = None
-
-
-def _network_seed(draws: Draws) -> int:
-    first = Draws(draws.seed, draws.step, draws.samples[:1])
-    return int(first.bits("network", 1)[0, 0] >> 1)
