@@ -328,6 +328,22 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_step(tmp_path: Path)
     assert alike(whole, resumed)
 
 
+def test_a_schedulers_signal_takes_its_course_after_the_checkpoint(tmp_path: Path) -> None:
+    class EndedError(Exception):
+        pass
+
+    def end(number: int, frame: object) -> None:
+        assert checkpoints(tmp_path)[-1] == "step-00000007"
+        raise EndedError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(EndedError):
+            toy_train(tmp_path, watcher=Hearing(signal_after=7, number=signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
     toy_train(tmp_path, steps=1)
     with pytest.raises(

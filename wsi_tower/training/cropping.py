@@ -86,15 +86,20 @@ def _corners(images: Tensor, crop_px: int, draws: TensorDraws, view: str) -> Ten
 
 def _copied(images: Tensor, maps: Tensor, corners: Tensor, crop_px: int) -> Tensor:
     """The pixels that maps of 0 and ±1 lead to, none of them changed."""
-    batch, channels, _, width = images.shape
-    middle = (crop_px - 1) / 2
-    places = _places(maps, crop_px, 1) + (corners + middle)[:, :, None, None]
-    row, column = places.round().long().unbind(dim=1)
-    # Pixel by pixel rather than plane by plane: readers and convolutions have channels last.
-    pixels = images.permute(0, 2, 3, 1).reshape(batch, -1, channels)
-    chosen = (row * width + column).view(batch, -1, 1).expand(-1, -1, channels)
-    taken = pixels.gather(1, chosen).view(batch, crop_px, crop_px, channels)
-    return taken.permute(0, 3, 1, 2).float()
+    batch, channels, height, width = images.shape
+    whole, strides = maps.long(), torch.tensor([width, 1], device=images.device)
+    # Each pixel's place in the tile is a sum of the first one's and of steps down and right.
+    first = corners + (1 - whole.sum(dim=2)) // 2 * (crop_px - 1)
+    starts = torch.arange(batch, device=images.device) * (height * width)
+    starts = starts + (first * strides).sum(dim=1)
+    down, right = (whole * strides[:, None]).sum(dim=1)[:, :, None, None].unbind(dim=1)
+    line = torch.arange(crop_px, device=images.device)
+    places = starts[:, None, None] + down * line[:, None] + right * line
+    # Whole pixels are copied from where readers leave them, with channels last; what follows goes
+    # faster plane by plane.
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    taken = pixels.index_select(0, places.flatten())
+    return taken.view(batch, crop_px, crop_px, channels).permute(0, 3, 1, 2).contiguous().float()
 
 
 def _places(maps: Tensor, crop_px: int, samples: int) -> Tensor:
@@ -128,7 +133,7 @@ def _resampled(images: Tensor, maps: Tensor, centres: Tensor, settings: AugmentS
     size = torch.tensor(images.shape[2:], device=images.device, dtype=torch.float32)
     # grid_sample takes x first, and has -1 and 1 at the tile's outer edges.
     grid = (places * (2 / size)[:, None, None] - 1).flip(1).permute(0, 2, 3, 1)
-    pixels = images.float().contiguous()
+    pixels = images.contiguous().float()
     taken = nn.functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )

@@ -146,9 +146,32 @@ class TileFeed:
                 while len(begun) <= _AHEAD and step + len(begun) < stop:
                     tiles = self.order.tiles(step + len(begun), self.share)
                     begun.append(_Reading(tiles, self, pool))
-                yield self._fed(begun.popleft())
+                reading = begun.popleft()
+                yield self.made(reading.tiles, reading.images())
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def made(self, tiles: StepTiles, images: Tensor) -> FedStep:
+        """A step from its tiles' pictures, the partners' after the anchors': uint8 (…, C, H, W)."""
+        own, partners = images[: len(tiles.anchors)], images[len(tiles.anchors) :]
+        draws = TensorDraws(tiles.draws, self.device)
+        plan, augment = self.recipe.plan, self.recipe.augment
+        views = [
+            augmented(partners if place and len(partners) else own, augment, draws, str(place))
+            for place in range(plan.views)
+        ]
+        local_views = [
+            augmented(own, self.recipe.local, draws, f"local-{place}")
+            for place in range(plan.local_views)
+        ]
+        near = tiles.is_near
+        batch = TileBatch(
+            views=tuple(views),
+            anchors=torch.from_numpy(tiles.anchors).to(self.device),
+            local_views=tuple(local_views),
+            is_near=None if near is None else torch.from_numpy(near).to(self.device),
+        )
+        return FedStep(tiles.step, batch, tiles.draws)
 
     def probe(self) -> Probe:
         """Fixed pictures for the watch: middles of some anchors, of near and of distant tiles."""
@@ -176,28 +199,6 @@ class TileFeed:
         start = (self.pictures.side_px - crop_px) // 2
         middle = pixels[:, start : start + crop_px, start : start + crop_px]
         return middle.permute(0, 3, 1, 2).to(self.device)
-
-    def _fed(self, reading: _Reading) -> FedStep:
-        tiles, images = reading.tiles, reading.images()
-        own, partners = images[: len(tiles.anchors)], images[len(tiles.anchors) :]
-        draws = TensorDraws(tiles.draws, self.device)
-        plan, augment = self.recipe.plan, self.recipe.augment
-        views = [
-            augmented(partners if place and len(partners) else own, augment, draws, str(place))
-            for place in range(plan.views)
-        ]
-        local_views = [
-            augmented(own, self.recipe.local, draws, f"local-{place}")
-            for place in range(plan.local_views)
-        ]
-        near = tiles.is_near
-        batch = TileBatch(
-            views=tuple(views),
-            anchors=torch.from_numpy(tiles.anchors).to(self.device),
-            local_views=tuple(local_views),
-            is_near=None if near is None else torch.from_numpy(near).to(self.device),
-        )
-        return FedStep(tiles.step, batch, tiles.draws)
 
 
 class _Reading:
