@@ -16,7 +16,7 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import numpy as np
@@ -64,7 +64,7 @@ class _Backbone(Encoder):
         super().__init__()
         self.architecture = name
         body = timm.create_model(name, num_classes=0)
-        self.width: int = body.num_features
+        self.width = cast("int", body.num_features)
         self.body = body
 
     def forward(self, images: Tensor) -> Features:
