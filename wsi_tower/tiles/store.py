@@ -103,7 +103,8 @@ class TileStore:
     ) -> None:
         self.path = path
         self._decode: Decode = decode
-        self._files = files or ShardFiles()
+        # Not by truth: files to share are empty, and so false, until one is opened.
+        self._files = ShardFiles() if files is None else files
         self._root = root
         try:
             self.header = Header.from_json(attributes, path)
