@@ -98,6 +98,7 @@ def test_curves_end_in_black_and_white_and_meet_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize("intensity", ["curves", "density"])
+@settings(deadline=None)
 @given(value=st.floats(0, 1, width=32), other=st.floats(0, 1, width=32))
 def test_curves_rise_or_fall_all_along(intensity: str, value: float, other: float) -> None:
     grey = torch.tensor(sorted((0, value, other, 1))).view(1, 1, 1, 4).expand(24, 1, 1, 4)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsi_tower.errors import SettingsError
+from wsi_tower.pretrain.values import check_choice, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,14 +97,8 @@ class CorruptionSettings:
     many fewer, so that no larger part of them is cut out."""
 
     def __post_init__(self) -> None:
-        if self.intensity not in get_args(Intensity):
-            raise SettingsError(
-                f"intensity is {self.intensity!r}; choose one of {', '.join(get_args(Intensity))}"
-            )
-        if self.mask not in get_args(MaskShape):
-            raise SettingsError(
-                f"mask is {self.mask!r}; choose one of {', '.join(get_args(MaskShape))}"
-            )
+        check_choice("intensity", self.intensity, get_args(Intensity))
+        check_choice("mask", self.mask, get_args(MaskShape))
         if self.intensity == self.mask == "none":
             raise SettingsError(
                 "intensity and mask are both 'none', so nothing would be corrupted; choose one"
@@ -112,9 +107,8 @@ class CorruptionSettings:
             raise SettingsError(
                 f"mask_fraction is {self.mask_fraction:g}; choose more than 0 and less than 1"
             )
-        for name in ("mask_cells", "mask_rays"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; choose 1 or more")
+        check_count("mask_cells", self.mask_cells)
+        check_count("mask_rays", self.mask_rays)
 
 
 class Corruption(nn.Module):

@@ -1,1 +1,1 @@
-"""One file a method."""
+"""What a method compares: one file each."""
