@@ -39,6 +39,7 @@ KEPT_INSIDE = {
     "torch": {"models", "training", "pretrain"},
     "timm": {"models"},
     "safetensors": {"models"},
+    "huggingface_hub": {"models"},
 }
 """Rooms that may know a library."""
 VERSION_TELLERS = {"cli/doctor.py"}

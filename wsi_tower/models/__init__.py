@@ -1,7 +1,45 @@
 """Networks: encoders, decoders, heads, and their checkpoints."""
 
+from wsi_tower.models.building import build_encoder
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
+from wsi_tower.models.heads import HeadSettings, ProjectionHead
+from wsi_tower.models.naming import checked_encoder_name, slug
 from wsi_tower.models.network import Descriptor, Network
+from wsi_tower.models.plan import EncoderPlan
+from wsi_tower.models.record import EncoderRecord, NetworkShape, Origin
+from wsi_tower.models.saved import (
+    EncodersFound,
+    LoadedEncoder,
+    encoders_of,
+    load_encoder,
+    newest_encoder,
+    save_network,
+)
+from wsi_tower.models.timm_encoder import TimmEncoder
+from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
 
-__all__ = ["Descriptor", "Encoder", "Features", "Network"]
+__all__ = [
+    "UNET_WIDTHS",
+    "Descriptor",
+    "Encoder",
+    "EncoderPlan",
+    "EncoderRecord",
+    "EncodersFound",
+    "Features",
+    "HeadSettings",
+    "LoadedEncoder",
+    "Network",
+    "NetworkShape",
+    "Origin",
+    "ProjectionHead",
+    "TimmEncoder",
+    "UNetDecoder",
+    "build_encoder",
+    "checked_encoder_name",
+    "encoders_of",
+    "load_encoder",
+    "newest_encoder",
+    "save_network",
+    "slug",
+]

@@ -1,0 +1,83 @@
+"""Projection heads: what stands between a pooled feature and a contrastive loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from torch import nn
+
+from wsi_tower.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["HeadSettings", "Norm", "ProjectionHead"]
+
+Norm: TypeAlias = Literal["none", "batch"]
+"""What follows a linear layer: nothing, or BatchNorm over the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """A perceptron on the pooled feature; as it stands, TOWER's.
+
+    ============================  =======================================================
+    head                          settings
+    ============================  =======================================================
+    TOWER: D-D, ReLU, D-128       ``HeadSettings()``
+    SimCLR as Stacke et al. 2022  ``HeadSettings(hidden=512, norm="batch")``
+    similarity: D-128             ``HeadSettings(layers=1)``
+    ============================  =======================================================
+    """
+
+    out: int = 128
+    """E: length of its output."""
+    layers: int = 2
+    """Linear layers, with ReLU between them."""
+    hidden: int | None = None
+    """Length between layers; None: that of the pooled feature."""
+    norm: Norm = "none"
+    """After each layer but the last, before its ReLU."""
+    final_norm: Norm = "none"
+    """After the last layer, without scale and shift."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("out", self.out), ("layers", self.layers), ("hidden", self.hidden)):
+            if value is not None and value < 1:
+                raise SettingsError(f"a head's {name} must be 1 or more, not {value}")
+        for name, norm in (("norm", self.norm), ("final_norm", self.final_norm)):
+            if norm not in ("none", "batch"):
+                raise SettingsError(f"a head's {name} must be 'none' or 'batch', not {norm!r}")
+
+
+class ProjectionHead(nn.Module):
+    """Maps pooled features (B, D) to (B, E). Its output is not normalised in length."""
+
+    def __init__(self, in_width: int, settings: HeadSettings | None = None) -> None:
+        """``in_width`` is D, the encoder's ``width``."""
+        super().__init__()
+        self.in_width = in_width
+        self.settings = settings = settings or HeadSettings()
+        self.width = settings.out
+        """E: length of the output."""
+        layers: list[nn.Module] = []
+        width = in_width
+        for _ in range(settings.layers - 1):
+            hidden = settings.hidden or in_width
+            layers += [*_linear(width, hidden, settings.norm), nn.ReLU(inplace=True)]
+            width = hidden
+        layers += _linear(width, settings.out, settings.final_norm, is_last=True)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Outputs (B, E) of pooled features (B, D)."""
+        projected: Tensor = self.layers(pooled)
+        return projected
+
+
+def _linear(width: int, out: int, norm: Norm, *, is_last: bool = False) -> list[nn.Module]:
+    if norm == "none":
+        return [nn.Linear(width, out)]
+    # BatchNorm takes the mean away, so a bias before it would never be trained.
+    return [nn.Linear(width, out, bias=False), nn.BatchNorm1d(out, affine=not is_last)]

@@ -1,0 +1,267 @@
+"""Encoders on disk: no pickle, complete or absent, checked when read.
+
+Layout (format version 1) — a folder ``encoders/<name>``::
+
+    encoder.json             `EncoderRecord`: header, architecture, normalisation, method, digests
+    encoder.safetensors      the backbone under timm's own names, without classifier
+    head.safetensors         where the method has a head
+    decoder.safetensors      where the method has a decoder
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from wsi_tower.errors import CorruptStoreError, EncoderError
+from wsi_tower.models.building import build_encoder
+from wsi_tower.models.naming import slug
+from wsi_tower.models.network import Network
+from wsi_tower.models.record import FORMAT_VERSION, KIND, EncoderRecord, NetworkShape, Origin
+from wsi_tower.models.timm_encoder import TimmEncoder
+from wsi_tower.records import Header, bytes_digest, digest, folder_aside, write_bytes_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+    from wsi_tower.workspace import Workspace
+
+__all__ = [
+    "EncodersFound",
+    "LoadedEncoder",
+    "encoders_of",
+    "load_encoder",
+    "newest_encoder",
+    "save_network",
+]
+
+RECORD_NAME = "encoder.json"
+_REMEDY = "restore the folder from a copy, or train the encoder again"
+_PACKAGES = ("torch", "timm", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEncoder:
+    """An encoder ready for use."""
+
+    network: Network
+    """In eval mode, on the CPU."""
+    record: EncoderRecord
+    """What it is; its content digest names these very weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodersFound:
+    """The encoders of a workspace."""
+
+    records: tuple[EncoderRecord, ...]
+    """Newest first."""
+    damaged: tuple[str, ...]
+    """A message for each folder whose record cannot be read."""
+
+
+def save_network(folder: Path, network: Network, origin: Origin) -> EncoderRecord:
+    """Save a network's parts and their record, in place of what the folder held.
+
+    Complete or absent: written aside, then renamed. The caller holds `held_lock` for the folder.
+
+    Args:
+        folder: ``encoders/<name>`` of a workspace.
+        network: a `TimmEncoder`, with a `ProjectionHead` and a `UNetDecoder` where it has them.
+        origin: what the network does not know itself.
+
+    Returns:
+        The record that was written.
+
+    Raises:
+        EncoderError: a part cannot be built again by name.
+        StorageError: the disk refused.
+    """
+    shape = NetworkShape.of(network)
+    plan = dataclasses.replace(shape.plan, input_px=origin.input_px)
+    shape = dataclasses.replace(shape, plan=plan)
+    tensors = {name: _tensors(module) for name, module in _parts(network)}
+    record = _record(origin, shape, {name: _digest(part) for name, part in tensors.items()})
+    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n"
+    with folder_aside(folder, alone=True) as aside:
+        for name, part in tensors.items():
+            write_bytes_aside(aside / f"{name}.safetensors", safetensors.torch.save(part))
+        write_bytes_aside(aside / RECORD_NAME, text.encode("utf-8", "surrogateescape"))
+    return record
+
+
+def load_encoder(
+    name: str, *, workspace: Workspace | None = None, weights: Path | None = None
+) -> LoadedEncoder:
+    """An encoder by name, with its weights.
+
+    Args:
+        name: an encoder of the workspace, the path of such a folder, or what `build_encoder`
+            takes: ``imagenet``, a name of timm, ``hf-hub:owner/name``, ``local-dir:FOLDER``.
+        workspace: where encoders of one's own lie; they come first.
+        weights: a file in place of the weights of that name; not for encoders of one's own.
+
+    Raises:
+        EncoderError: unknown name, weights that cannot be had or do not fit.
+        CorruptStoreError: the folder is damaged; the file is named.
+    """
+    folder = _own_folder(name, workspace)
+    if folder is None:
+        return _foreign(name, workspace, weights)
+    if weights is not None:
+        raise EncoderError(
+            f"encoder {name} in {folder} has weights of its own; leave --weights {weights} out, or "
+            f"name an architecture"
+        )
+    return _loaded(folder)
+
+
+def encoders_of(workspace: Workspace, *, method: str | None = None) -> EncodersFound:
+    """The encoders of a workspace, newest first; tensors are not read.
+
+    Args:
+        workspace: where they lie.
+        method: only those of this method; None: all.
+    """
+    records, damaged = [], []
+    for path in sorted(workspace.encoders.glob(f"[!.]*/{RECORD_NAME}")):
+        try:
+            record = read_record(path)
+        except CorruptStoreError as error:
+            damaged.append(str(error))
+        else:
+            records.append(record)
+    records.sort(key=lambda record: (record.header.created, record.name), reverse=True)
+    return EncodersFound(
+        tuple(record for record in records if method in (None, record.origin.method)),
+        tuple(damaged),
+    )
+
+
+def newest_encoder(workspace: Workspace, method: str) -> EncoderRecord:
+    """The newest encoder of a method.
+
+    Raises:
+        EncoderError: there is none; the message holds the methods that there are.
+    """
+    found = encoders_of(workspace)
+    for record in found.records:
+        if record.origin.method == method:
+            return record
+    methods = sorted({record.origin.method for record in found.records})
+    there = f"only of {', '.join(methods)}" if methods else "nor any other"
+    raise EncoderError(
+        f"{workspace.encoders} has no encoder of method {method}, {there}; train one with "
+        f"wsi-tower pretrain --method {method}"
+    )
+
+
+def read_record(path: Path) -> EncoderRecord:
+    """The record in ``encoder.json``.
+
+    Raises:
+        CorruptStoreError: it cannot be read.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CorruptStoreError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
+    except ValueError as error:
+        raise CorruptStoreError(f"{path} is damaged: {error}; {_REMEDY}") from error
+    return EncoderRecord.from_json(values, path)
+
+
+def _own_folder(name: str, workspace: Workspace | None) -> Path | None:
+    folders = [Path(name)] if "/" in name and ":" not in name else []
+    if workspace is not None:
+        folders.append(workspace.encoders / slug(name))
+    return next((folder for folder in folders if (folder / RECORD_NAME).is_file()), None)
+
+
+def _foreign(name: str, workspace: Workspace | None, weights: Path | None) -> LoadedEncoder:
+    """An encoder that somebody else trained."""
+    own = () if workspace is None else [one.name for one in encoders_of(workspace).records]
+    encoder = build_encoder(name, pretrained=True, weights=weights, others=own)
+    network = Network(encoder).eval()
+    settings = {"encoder": name, "weights": "file" if weights else "own"}
+    origin = Origin(name, "pretrained", encoder.plan.input_px, settings=settings)
+    digests = {"encoder": _digest(_tensors(encoder.model))}
+    return LoadedEncoder(network, _record(origin, NetworkShape.of(network), digests))
+
+
+def _loaded(folder: Path) -> LoadedEncoder:
+    record = read_record(folder / RECORD_NAME)
+    network = record.shape.build()
+    parts = dict(_parts(network))
+    if digest(record.digests) != record.header.content_digest or parts.keys() != record.digests:
+        raise CorruptStoreError(
+            f"{folder / RECORD_NAME} is damaged: its digests are not those that were written; "
+            f"{_REMEDY}"
+        )
+    for name, module in parts.items():
+        _load(module, folder / f"{name}.safetensors", record.digests[name])
+    return LoadedEncoder(network.eval(), record)
+
+
+def _load(module: nn.Module, path: Path, recorded: str) -> None:
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except FileNotFoundError as error:
+        raise CorruptStoreError(f"{path} is missing; {_REMEDY}") from error
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise CorruptStoreError(f"{path} is damaged: {error}; {_REMEDY}") from error
+    if _digest(tensors) != recorded:
+        raise CorruptStoreError(f"{path} is damaged: it is not what was written; {_REMEDY}")
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise EncoderError(
+            f"{path} is sound, but this timm ({version('timm')}) builds another network of that "
+            f"name: {error}; install the version that {path.with_name(RECORD_NAME)} names"
+        ) from error
+
+
+def _record(origin: Origin, shape: NetworkShape, digests: dict[str, str]) -> EncoderRecord:
+    header = Header(KIND, FORMAT_VERSION, origin.settings, origin.parents)
+    header = header.completed(digest(digests))
+    software = header.software | {name: version(name) for name in _PACKAGES}
+    return EncoderRecord(origin, shape, dataclasses.replace(header, software=software), digests)
+
+
+def _parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
+    """What is saved, by the name of its file."""
+    if isinstance(network.encoder, TimmEncoder):
+        yield "encoder", network.encoder.model
+    if network.head is not None:
+        yield "head", network.head
+    if network.decoder is not None:
+        yield "decoder", network.decoder
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The state, each tensor on the CPU with memory of its own, as safetensors wants it."""
+    return {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    def parts() -> Iterator[bytes | memoryview]:
+        for name in sorted(tensors):
+            tensor = tensors[name]
+            yield f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
+            content: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            yield memoryview(content)
+
+    return bytes_digest(parts())
