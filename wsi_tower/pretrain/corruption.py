@@ -58,8 +58,10 @@ DENSITY_CURVES: tuple[ControlPoints, ...] = (
 """Curves for amounts of stain: as they were, deeper, paler. All rise from (0, 0), so glass stays
 glass and more stain stays darker, and no slope exceeds 3 there, so noise of the glass stays faint:
 the published second curve begins upright and would stain it."""
-STAIN_DENSITIES = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))
-"""Optical densities of haematoxylin and eosin in red, green and blue: Ruifrok and Johnston 2001."""
+STAIN_DENSITIES = ((0.56, 0.73, 0.39), (0.12, 0.82, 0.56))
+"""Optical densities of haematoxylin and eosin in red, green and blue: the H&E pair of G. Landini's
+Colour Deconvolution, by the method of Ruifrok and Johnston 2001. Their own pair is of HED stains:
+it takes eosin for too blue, and paler eosin then turns orange."""
 DEEPEST_DENSITY = 2.0
 """Decadic density that curves leave as it is: a hundredth of the light, the darkest of nuclei."""
 
