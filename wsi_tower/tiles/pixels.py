@@ -40,6 +40,9 @@ class TileSource(Protocol):
     def read_into(self, row: int, pixels: Rgb) -> None:
         """Put a row's pixels into ``pixels``: side × side × 3 uint8, contiguous."""
 
+    def stream(self, row: int) -> bytes:
+        """A row's complete JPEG stream."""
+
     def close(self) -> None:
         """Give back files."""
 
@@ -70,6 +73,15 @@ class TilePixels:
         for place in np.argsort(chosen, kind="stable").tolist():
             self._source.read_into(int(chosen[place]), batch[place])
         return batch
+
+    def stream(self, row: int) -> bytes:
+        """A tile's complete JPEG stream, to be decoded elsewhere.
+
+        Raises:
+            SettingsError: the store holds its pixels in another form.
+            CorruptStoreError: the store is damaged there.
+        """
+        return self._source.stream(self._checked(row))
 
     def close(self) -> None:
         """Give back files."""
@@ -106,10 +118,22 @@ class ShardTiles:
             if decoded.shape != pixels.shape:
                 raise JpegError(f"an image of {decoded.shape} instead of {pixels.shape}")
         except (ValueError, RuntimeError) as error:
-            raise CorruptStoreError(
-                f"tile row {row} is damaged ({error}); remake the store with `wsi-tower tile … "
-                f"--overwrite`"
-            ) from error
+            raise _damaged_row(row, error) from error
+
+    def stream(self, row: int) -> bytes:
+        """A row's complete JPEG stream.
+
+        Raises:
+            SettingsError: the store's chunks are no JPEG streams.
+            CorruptStoreError: the store is damaged there.
+        """
+        if self._family is None:
+            raise _no_streams("lossless")
+        chunk = self._shards.read(row)
+        try:
+            return self._family.complete(chunk)
+        except ValueError as error:
+            raise _damaged_row(row, error) from error
 
     def close(self) -> None:
         """Give back the shard files."""
@@ -141,6 +165,11 @@ class SlideTiles:
         x_l0, y_l0 = (int(value) for value in self._xy_l0[row])
         pixels[:] = read_tile(self._slide, self._plan, x_l0, y_l0)
 
+    def stream(self, row: int) -> bytes:
+        """None, for these tiles are cut from the slide."""
+        del row
+        raise _no_streams("none")
+
     def close(self) -> None:
         """Give back the slide."""
         if self._slide is not None:
@@ -163,6 +192,19 @@ class SlideTiles:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._opening = threading.Lock()
+
+
+def _damaged_row(row: int, error: Exception) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"tile row {row} is damaged ({error}); remake the store with `wsi-tower tile … --overwrite`"
+    )
+
+
+def _no_streams(mode: str) -> SettingsError:
+    return SettingsError(
+        f"a store with pixels {mode} has no JPEG streams to decode on a GPU; decode on the CPU, or "
+        f"tile again with --pixels native or jpeg"
+    )
 
 
 def resolved_source(store: Path, recorded: str) -> str:

@@ -1,5 +1,11 @@
 """Training on tiles: feed, loop, augmentation, checkpoints; knows no method by name."""
 
+from wsi_tower.training.augment import AugmentSettings, augmented
+from wsi_tower.training.checkpoint import Checkpoint, Checkpoints
+from wsi_tower.training.collapse import Probe, Watch, distance_gap, effective_rank, watched
+from wsi_tower.training.feed import FedStep, TileFeed, ViewRecipe
+from wsi_tower.training.folder import FolderPictures
+from wsi_tower.training.loop import Run, TrainResult, train
 from wsi_tower.training.objective import (
     Loss,
     Objective,
@@ -9,5 +15,45 @@ from wsi_tower.training.objective import (
     TileBatch,
     ViewPlan,
 )
+from wsi_tower.training.order import PartnerSource, Share
+from wsi_tower.training.pictures import PictureSource, StorePictures
+from wsi_tower.training.reporting import StepReport, Watcher
+from wsi_tower.training.schedule import learning_rate
+from wsi_tower.training.settings import DeviceName, OptimiserName, Precision, TrainSettings
 
-__all__ = ["Loss", "Objective", "Partner", "Progress", "TensorDraws", "TileBatch", "ViewPlan"]
+__all__ = [
+    "AugmentSettings",
+    "Checkpoint",
+    "Checkpoints",
+    "DeviceName",
+    "FedStep",
+    "FolderPictures",
+    "Loss",
+    "Objective",
+    "OptimiserName",
+    "Partner",
+    "PartnerSource",
+    "PictureSource",
+    "Precision",
+    "Probe",
+    "Progress",
+    "Run",
+    "Share",
+    "StepReport",
+    "StorePictures",
+    "TensorDraws",
+    "TileBatch",
+    "TileFeed",
+    "TrainResult",
+    "TrainSettings",
+    "ViewPlan",
+    "ViewRecipe",
+    "Watch",
+    "Watcher",
+    "augmented",
+    "distance_gap",
+    "effective_rank",
+    "learning_rate",
+    "train",
+    "watched",
+]

@@ -1,0 +1,52 @@
+"""Ctrl-C and a scheduler's end of time, put off until a step is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["Interruption", "put_off_interrupts"]
+
+
+class Interruption:
+    """Whether the process was asked to stop."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Take note; the second time, stop at once."""
+        del frame
+        if self:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def put_off_interrupts() -> Iterator[Interruption]:
+    """Hold back SIGINT and SIGTERM during the block; after it, they take their course.
+
+    Only the main thread receives signals; in others nothing is held back.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    held = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interruption.receive) for number in held}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if interruption.signal is not None:
+        signal.raise_signal(interruption.signal)

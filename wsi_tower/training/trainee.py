@@ -1,0 +1,142 @@
+"""What is trained: an objective, its network and their optimiser, and the state of all three."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from wsi_tower.draws import Draws
+from wsi_tower.errors import CheckpointError
+from wsi_tower.training.optimisers import optimiser_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wsi_tower.models import Network
+    from wsi_tower.training.feed import FedStep
+    from wsi_tower.training.objective import (
+        Loss,
+        Objective,
+        Progress,
+        TensorDraws,
+        TileBatch,
+    )
+    from wsi_tower.training.settings import TrainSettings
+
+__all__ = ["Trainee"]
+
+
+class Trainee:
+    """Turns batches into gradients, and gradients into steps."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        network: Network,
+        settings: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        self.objective, self.network = objective.to(device), network.to(device)
+        self._settings, self._device = settings, device
+        self._layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.network.to(memory_format=self._layout)
+        self.optimiser = optimiser_for(self.network, settings)
+        if settings.compile:
+            for part in (network.encoder, network.head, network.decoder):
+                if part is not None:
+                    part.compile()
+
+    def gradients(self, fed: FedStep) -> tuple[dict[str, float], float]:
+        """Take the gradients of a batch.
+
+        Returns:
+            What it lost, ``loss`` and its parts; and the norm of all gradients together, before
+            they were clipped to what the settings allow.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        # Layers that draw, such as dropout, draw from torch's own generator: by step, as all do.
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(_network_seed(fed.draws))
+            sums = self._summed_losses(fed)
+        self._drop_untrained(fed.step)
+        most = self._settings.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), math.inf if most is None else most
+        )
+        # All numbers at once: each question to a GPU waits for it.
+        *losses, length = torch.stack([*sums.values(), norm]).tolist()
+        return dict(zip(sums, losses, strict=True)), length
+
+    def step(self, rate: float) -> None:
+        """Move the weights."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+
+    def follow(self, batch: TileBatch, progress: Progress) -> None:
+        """Move what follows the weights."""
+        with torch.no_grad():
+            self.objective.after_step(self.network, batch, progress)
+
+    def state(self) -> dict[str, Any]:
+        """All that moves in training."""
+        return {
+            "network": self.network.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`.
+
+        Raises:
+            CheckpointError: it is of another network.
+        """
+        try:
+            self.network.load_state_dict(state["network"])
+            self.objective.load_state_dict(state["objective"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"the checkpoint is of another network: {error}; resume with the encoder it was "
+                f"made with, or start under another name"
+            ) from error
+
+    def _summed_losses(self, fed: FedStep) -> dict[str, Tensor]:
+        count = self._settings.accumulate
+        sums: dict[str, Tensor] = {}
+        for batch, draws in fed.parts(count):
+            loss = self._loss(batch, draws)
+            torch.autograd.backward(loss.total / count)
+            for name, value in {"loss": loss.total, **loss.parts}.items():
+                share = value.detach().float() / count
+                sums[name] = sums[name] + share if name in sums else share
+        return sums
+
+    def _loss(self, batch: TileBatch, draws: TensorDraws) -> Loss:
+        batch = replace(
+            batch,
+            views=tuple(view.contiguous(memory_format=self._layout) for view in batch.views),
+            local_views=tuple(
+                view.contiguous(memory_format=self._layout) for view in batch.local_views
+            ),
+        )
+        is_mixed = self._settings.precision == "bf16"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=is_mixed):
+            loss: Loss = self.objective(self.network, batch, draws)
+        return loss
+
+    def _drop_untrained(self, step: int) -> None:
+        """Without a gradient a parameter neither moves nor decays."""
+        trained = {id(one) for one in self.objective.trained_parameters(self.network, step)}
+        for parameter in self.network.parameters():
+            if id(parameter) not in trained:
+                parameter.grad = None
+
+
+def _network_seed(draws: Draws) -> int:
+    first = Draws(draws.seed, draws.step, draws.samples[:1])
+    return int(first.bits("network", 1)[0, 0] >> 1)
