@@ -1,0 +1,1 @@
+"""What a method compares: one file each."""
