@@ -22,7 +22,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wsi_tower.errors import CorruptStoreError, StorageError, storage_errors
+from wsi_tower.errors import CorruptStoreError, NoSlidesError, StorageError, storage_errors
 from wsi_tower.records import held_lock, write_text_aside
 
 if TYPE_CHECKING:
@@ -66,6 +66,20 @@ class Workspace:
     def tile_store(self, slide_id: str) -> Path:
         """The slide's tile store."""
         return self.tiles / f"{slide_id}.zarr"
+
+    def tile_stores(self) -> list[Path]:
+        """Every tile store, by name.
+
+        Raises:
+            NoSlidesError: there is none.
+        """
+        found = sorted(path for path in self.tiles.glob("*.zarr") if not path.name.startswith("."))
+        if not found:
+            raise NoSlidesError(
+                f"workspace {self.root} has no tile stores; make them with `wsi-tower tile SLIDES "
+                f"-w {self.root}`, or choose another workspace with -w"
+            )
+        return found
 
     def lock(self, artefact: Path) -> Path:
         """The lock file to hold while writing ``artefact``."""

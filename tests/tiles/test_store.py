@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from wsi_tower.tiles import TileStore, tile_slide
 from wsi_tower.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 def tiled(slide: Path, workspace: Workspace, **settings: object) -> TileStore:
@@ -264,3 +265,19 @@ def test_a_thumbnail_is_the_slide(phantom: Path, workspace: Workspace) -> None:
             round(x_l0 / pitch) : round((x_l0 + 256) / pitch),
         ]
     assert small.mean() == pytest.approx(mean, abs=6)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short])
+@pytest.mark.parametrize("column", ["xy_l0", "centre_um", "tissue_fraction", "pen_fraction"])
+def test_a_damaged_column_is_named(
+    phantom: Path, workspace: Workspace, column: str, damage: Callable[[Path], None]
+) -> None:
+    with tiled(phantom, workspace, pixels="none") as store:
+        (content,) = (store.path / "tiles" / column).glob("c*")
+        damage(content)
+        with pytest.raises(CorruptStoreError, match=rf"{column} .*--overwrite"):
+            store.column(column)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json as json_module
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -14,9 +15,9 @@ import click
 from wsi_tower.errors import WsiTowerError, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["SOME_FAILED", "Shared", "reader_option", "shared_options"]
+__all__ = ["SOME_FAILED", "Shared", "reader_option", "shared_options", "told_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +36,8 @@ class Shared:
 
     workspace: Path = Path("wsi-tower-workspace")
     """Folder that holds everything wsi-tower makes."""
+    workspaces: tuple[Path, ...] = ()
+    """Folders whose stores are read; the first takes what is made."""
     workers: int = 0
     """Local processes; 0 takes one per core."""
     overwrite: bool = False
@@ -55,6 +58,18 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         show_default=True,
         show_envvar=True,
         help="Folder that holds everything wsi-tower makes.",
+    ),
+    "workspaces": click.option(
+        "-w",
+        "--workspace",
+        "workspaces",
+        type=click.Path(path_type=Path),
+        envvar="WSI_TOWER_WORKSPACE",
+        multiple=True,
+        default=(Shared.workspace,),
+        show_default=True,
+        show_envvar=True,
+        help="Folder with tile stores; repeat for more. The first takes what is made.",
     ),
     "workers": click.option(
         "-j",
@@ -88,18 +103,8 @@ def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]
         @functools.wraps(verb)
         def run(**values: Any) -> R:
             shared = Shared(**{name: values.pop(name) for name in names})
-            try:
+            with told_errors(shared):
                 return verb(shared=shared, **values)
-            except WsiTowerError as error:
-                _tell(error, shared)
-                raise click.exceptions.Exit(USAGE_ERROR) from error
-            except KeyboardInterrupt as error:
-                click.echo(
-                    "interrupted; what was finished is kept, and the same command goes on from "
-                    "there",
-                    err=True,
-                )
-                raise click.exceptions.Exit(INTERRUPTED) from error
 
         command: Any = run
         for name in reversed(names):
@@ -107,6 +112,22 @@ def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]
         return command  # type: ignore[no-any-return]
 
     return decorate
+
+
+@contextmanager
+def told_errors(shared: Shared) -> Iterator[None]:
+    """Let known errors of the block end the command with one line, or one JSON document."""
+    try:
+        yield
+    except WsiTowerError as error:
+        _tell(error, shared)
+        raise click.exceptions.Exit(USAGE_ERROR) from error
+    except KeyboardInterrupt as error:
+        click.echo(
+            "interrupted; what was finished is kept, and the same command goes on from there",
+            err=True,
+        )
+        raise click.exceptions.Exit(INTERRUPTED) from error
 
 
 def _tell(error: WsiTowerError, shared: Shared) -> None:

@@ -12,13 +12,10 @@ import numpy as np
 
 from wsi_tower.draws import Draws
 from wsi_tower.errors import (
-    CorruptStoreError,
     DuplicateSlideError,
     NoSlidesError,
     SettingsError,
-    WsiTowerError,
 )
-from wsi_tower.geometry import parse_length_um
 from wsi_tower.pairs import PairSampler, PairSettings
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report import PairsOfSlide, pairs_picture
@@ -67,8 +64,8 @@ class PairsRequest:
             workspace=workspace,
             stores=tuple(map(Path, values["stores"])),
             settings=PairSettings(
-                near_um=_length_um("--near", values["near"]),
-                far_um=_length_um("--far", values["far"]),
+                near_um=length_um("--near", values["near"]),
+                far_um=length_um("--far", values["far"]),
                 cross_slide=values["cross_slide"],
             ),
             pairs=values["pairs"],
@@ -162,7 +159,7 @@ def run_pairs(request: PairsRequest) -> PairsSummary:
     with ExitStack() as opened:
         stores = [opened.enter_context(TileStore.open(path)) for path in _store_paths(request)]
         _check_different_slides(stores)
-        centres_um = [_centres_um(store) for store in stores]
+        centres_um = [store.centre_um for store in stores]
         sampler = PairSampler(centres_um, request.settings)
         if request.plot == request.workspace.reports / "pairs":
             request.workspace.prepared()
@@ -233,15 +230,7 @@ def _store_paths(request: PairsRequest) -> list[Path]:
             )
     if request.stores:
         return list({path.resolve(): path for path in request.stores}.values())
-    found = sorted(
-        path for path in request.workspace.tiles.glob("*.zarr") if not path.name.startswith(".")
-    )
-    if not found:
-        raise NoSlidesError(
-            f"workspace {request.workspace.root} has no tile stores; make them with `wsi-tower "
-            f"tile SLIDES -w {request.workspace.root}`, or choose another workspace with -w"
-        )
-    return found
+    return request.workspace.tile_stores()
 
 
 def _check_different_slides(stores: Sequence[TileStore]) -> None:
@@ -255,26 +244,7 @@ def _check_different_slides(stores: Sequence[TileStore]) -> None:
             )
 
 
-def _centres_um(store: TileStore) -> NDArray[np.float64]:
-    """The store's centres, compared with its corners: Zarr reads a lost file as zeros."""
-    try:
-        centres_um, xy_l0 = store.centre_um, store.xy_l0
-    except (ValueError, OSError) as error:
-        if isinstance(error, WsiTowerError):
-            raise
-        raise CorruptStoreError(
-            f"store {store.path} cannot be used: its positions cannot be read ({error}); remake it "
-            f"with `wsi-tower tile … --overwrite`"
-        ) from error
-    if not np.allclose(centres_um, store.plan.centre_um(xy_l0, store.slide.mpp)):
-        raise CorruptStoreError(
-            f"store {store.path} cannot be used: its tiles' centres are not those of their "
-            f"corners; remake it with `wsi-tower tile … --overwrite`"
-        )
-    return centres_um
-
-
-def _length_um(option: str, text: str) -> float:
+def length_um(option: str, text: str) -> float:
     try:
         return parse_length_um(text)
     except SettingsError as error:

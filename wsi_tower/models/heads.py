@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from torch import nn
+from torch.nn import functional
 
 from wsi_tower.errors import SettingsError
 
@@ -41,6 +42,8 @@ class HeadSettings:
     """After each layer but the last, before its ReLU."""
     final_norm: Norm = "none"
     """After the last layer, without scale and shift."""
+    unit_length: bool = False
+    """Whether outputs are brought to length 1."""
 
     def __post_init__(self) -> None:
         for name, value in (("out", self.out), ("layers", self.layers), ("hidden", self.hidden)):
@@ -52,7 +55,7 @@ class HeadSettings:
 
 
 class ProjectionHead(nn.Module):
-    """Maps pooled features (B, D) to (B, E). Its output is not normalised in length."""
+    """Maps pooled features (B, D) to (B, E)."""
 
     def __init__(self, in_width: int, settings: HeadSettings | None = None) -> None:
         """``in_width`` is D, the encoder's ``width``."""
@@ -73,6 +76,9 @@ class ProjectionHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """Outputs (B, E) of pooled features (B, D)."""
         projected: Tensor = self.layers(pooled)
+        if self.settings.unit_length:
+            # In float32 also under autocast: lengths of bfloat16 differ by half a percent.
+            return functional.normalize(projected.float(), dim=1)
         return projected
 
 

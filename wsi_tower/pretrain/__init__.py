@@ -1,5 +1,6 @@
 """Pre-training: methods that learn an encoder from tiles without labels."""
 
+from wsi_tower.pretrain.ingredients import Ingredients, Pictures
 from wsi_tower.pretrain.methods import (
     METHODS,
     Method,
@@ -11,20 +12,31 @@ from wsi_tower.pretrain.methods import (
 from wsi_tower.pretrain.objectives.simclr import Simclr, SimclrSettings
 from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySettings
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
+from wsi_tower.pretrain.run import Pretrained, PretrainWatcher, pretrain
+from wsi_tower.pretrain.settings import PretrainSettings, Start
+from wsi_tower.pretrain.values import nearest
 
 __all__ = [
     "METHODS",
+    "Ingredients",
     "Method",
+    "Pictures",
     "PresetName",
+    "PretrainSettings",
+    "PretrainWatcher",
+    "Pretrained",
     "Recipe",
     "Restoration",
     "Simclr",
     "SimclrSettings",
     "Similarity",
     "SimilaritySettings",
+    "Start",
     "Tower",
     "TowerSettings",
     "method_named",
+    "nearest",
+    "pretrain",
     "restore",
     "settings_from",
 ]

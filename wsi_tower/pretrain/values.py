@@ -23,14 +23,20 @@ _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def settings_of(kind: type[Settings], values: Mapping[str, object], owner: str) -> Settings:
+def settings_of(
+    kind: type[Settings],
+    values: Mapping[str, object],
+    owner: str,
+    base: Mapping[str, object] | None = None,
+) -> Settings:
     """A settings dataclass from values by field name; text is read as what the field takes.
 
     Args:
-        kind: a dataclass whose fields are truths, numbers, texts or choices, or one of them or
-            None.
+        kind: a dataclass whose fields are truths, numbers, texts, choices or tuples of a length, or
+            one of them or None.
         values: what differs from the defaults.
         owner: whose settings they are, for messages.
+        base: defaults of this use, where they are not those of the dataclass.
 
     Raises:
         SettingsError: there is no such setting, it takes something else, or the settings refuse it.
@@ -43,11 +49,11 @@ def settings_of(kind: type[Settings], values: Mapping[str, object], owner: str) 
             raise SettingsError(f"{owner} has no setting {name!r}; {nearest(name, known)}")
         try:
             read[name] = _read(value, hints[name])
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise SettingsError(
                 f"{owner}'s setting {name} is {value!r}; give {_expected(hints[name])}"
             ) from error
-    return kind(**read)
+    return kind(**{**(base or {}), **read})
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -81,6 +87,8 @@ def _read(value: object, hint: Any) -> object:
     if NoneType in choices:
         is_none = value is None or (isinstance(value, str) and value.lower() in ("none", "null"))
         return None if is_none else _read(value, _without_none(hint))
+    if get_origin(hint) is tuple:
+        return _several(value, choices)
     if get_origin(hint) is Literal:
         if value not in choices:
             raise ValueError
@@ -88,10 +96,19 @@ def _read(value: object, hint: Any) -> object:
     return _READERS[hint](value)
 
 
+def _several(value: object, hints: tuple[Any, ...]) -> tuple[object, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        raise TypeError
+    return tuple(_read(part, hint) for part, hint in zip(parts, hints, strict=True))
+
+
 def _expected(hint: Any) -> str:
     choices = get_args(hint)
     if NoneType in choices:
         return f"{_expected(_without_none(hint))}, or none"
+    if get_origin(hint) is tuple:
+        return f"{len(choices)} values with commas between them"
     if get_origin(hint) is Literal:
         return " or ".join(map(str, choices))
     return _EXPECTED[hint]

@@ -183,7 +183,14 @@ class TileStore:
                 f"store {self.path} has no column {name!r}, only {', '.join(self.columns)}"
                 + ("; measure it with --focus" if name == "focus" else "")
             )
-        return np.asarray(self._array(f"tiles/{name}")[...])
+        try:
+            values = np.asarray(self._array(f"tiles/{name}")[...])
+        except (BaseZarrError, OSError, ValueError, RuntimeError) as error:
+            raise _damaged(self.path, f"its {name} cannot be read ({error})") from error
+        # A chunk that is missing reads as zeros.
+        if column_digest(values) != self.array_digests[name]:
+            raise _damaged(self.path, f"its {name} is not what was written")
+        return values
 
     @cached_property
     def pixels(self) -> TilePixels:

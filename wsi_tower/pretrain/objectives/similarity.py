@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import torch
-from torch.nn import functional
 
 from wsi_tower.errors import SettingsError, TrainingError
 from wsi_tower.models import HeadSettings, Network, ProjectionHead
@@ -77,7 +76,10 @@ class Similarity(Objective):
 
     def network(self, encoder: Encoder) -> Network:
         """Encoder and one linear layer, whose output describes a tile."""
-        layer = HeadSettings(out=self.settings.descriptor_length, layers=1)
+        settings = self.settings
+        layer = HeadSettings(
+            out=settings.descriptor_length, layers=1, unit_length=settings.is_normalised
+        )
         head = ProjectionHead(encoder.width, layer)
         return Network(encoder, head=head, descriptor="head")
 
@@ -93,8 +95,6 @@ class Similarity(Objective):
                 "say: near or distant partners"
             )
         described = network.describe(torch.cat(batch.views)).float()
-        if self.settings.is_normalised:
-            described = functional.normalize(described, dim=1)
         first, second = described.chunk(2)
         margin, form = self.settings.margin_in_use, self.settings.form
         return Loss(margin_loss(first, second, batch.is_near, margin, form))

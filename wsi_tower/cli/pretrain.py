@@ -1,0 +1,88 @@
+"""``wsi-tower pretrain``: an encoder from tiles, without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsi_tower.cli.config import config_option
+from wsi_tower.cli.options import Shared, shared_options
+
+if TYPE_CHECKING:
+    from wsi_tower.cli.pretrain_run import PretrainSummary
+
+EPILOG = """\b
+Examples:
+  wsi-tower pretrain --method tower                     the workspace's tiles; small on a CPU
+  wsi-tower pretrain --method tower --resume            go on after a kill
+  wsi-tower pretrain --method similarity --near 2mm --far 10mm
+  wsi-tower pretrain --method simclr --backbone vit_small_patch16_224 --crop-px 224 --name vit-s
+  wsi-tower pretrain --method tower --set restoration_weight=0 --name contrast-only
+  wsi-tower pretrain --method tower --set augment.stain=0.05 --set train.clip_norm=1
+  wsi-tower pretrain --method tower --images photos/ --steps 2000
+  wsi-tower pretrain --config run.yaml -w cohort-a -w cohort-b
+
+\b
+Settings for --set: those of the method (docs/methods.md), augment.NAME and train.NAME.
+"""
+
+
+@click.command("pretrain", epilog=EPILOG, short_help="Learn an encoder from tiles, without labels.")
+@shared_options("workspaces", "overwrite", "json", "verbose")
+@config_option
+@click.option("--method", default="tower", show_default=True, help="tower, similarity or simclr.")
+@click.option(
+    "--preset",
+    default="auto",
+    show_default=True,
+    help="paper (ResNet-50, 224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
+)
+@click.option("--name", help="Of the run and the encoder.  [default: the method]")
+@click.option("--epochs", type=int, help="How often each tile is seen.")
+@click.option("--steps", type=int, help="How many batches, in place of --epochs.")
+@click.option("--batch-size", type=int, help="Tiles of a step.")
+@click.option("--backbone", help="Encoder, any name that timm knows.")
+@click.option("--crop-px", type=int, help="Side of a view.")
+@click.option("--lr", type=float, help="Highest learning rate.")
+@click.option("--start", help="First weights: random or imagenet.")
+@click.option("--weights", type=click.Path(path_type=Path), help="File of weights to begin with.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of flat images instead.")
+@click.option("--image-px", type=int, help="Side of squares cut from them.")
+@click.option("--near", default="2mm", show_default=True, help="Largest distance of a near pair.")
+@click.option("--far", default="10mm", show_default=True, help="What a distant pair exceeds.")
+@click.option("--cross-slide", type=float, default=0.0, help="Distant pairs across slides, 0 to 1.")
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A setting; see below.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides every draw.")
+@click.option("--mix", is_flag=True, help="Allow stores of different resolution.")
+@click.option("--strict", is_flag=True, help="Stop at a tile that cannot be read.")
+@click.option("--resume", is_flag=True, help="Go on with the run of this name.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files, too.")
+def command(*, shared: Shared, **values: Any) -> None:
+    """Learn an encoder from the tiles of a workspace, without labels.
+
+    Writes runs/NAME (log, checkpoints, pictures) and encoders/NAME. Kill it at any moment and go on
+    with --resume: on a CPU to the very same weights.
+    """
+    from wsi_tower.cli.pretrain_run import PretrainRequest, run_pretrain
+
+    inherited = (click.get_current_context().default_map or {}).get("values", ())
+    values["values"] = (*inherited, *values["values"])  # what was typed comes last, and wins
+    summary = run_pretrain(PretrainRequest.parsed(shared, **values))
+    if shared.json:
+        import json
+
+        click.echo(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _print(summary)
+
+
+def _print(summary: PretrainSummary) -> None:
+    click.echo(
+        f"{summary.method}: {summary.steps} steps in {summary.seconds:.0f} s, "
+        f"loss {summary.loss:.4g}; encoder {summary.name} in {summary.encoder}"
+    )
+    for picture in summary.pictures:
+        click.echo(f"Look at {picture}")
