@@ -16,6 +16,7 @@ from wsi_tower.errors import (
     NoSlidesError,
     SettingsError,
 )
+from wsi_tower.geometry import parse_length_um
 from wsi_tower.pairs import PairSampler, PairSettings
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report import PairsOfSlide, pairs_picture

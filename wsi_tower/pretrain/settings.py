@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from wsi_tower.errors import SettingsError
@@ -23,8 +22,6 @@ Start: TypeAlias = Literal["random", "imagenet"]
 """Weights that an encoder begins with."""
 Values: TypeAlias = Mapping[str, object]
 """Settings by name, as they were typed or read."""
-
-_NONE: Values = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +54,11 @@ class PretrainSettings:
     """Side of a view."""
     lr: float | None = None
     """Learning rate at its highest."""
-    method_values: Values = _NONE
+    method_values: Values = field(default_factory=dict)
     """Settings of the method."""
-    augment_values: Values = _NONE
+    augment_values: Values = field(default_factory=dict)
     """Fields of `AugmentSettings`."""
-    train_values: Values = _NONE
+    train_values: Values = field(default_factory=dict)
     """Fields of `TrainSettings`."""
     pairs: PairSettings = field(default_factory=PairSettings)
     """Which tiles are near and distant."""

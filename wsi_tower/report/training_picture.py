@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ _ROWS = ("clean", "corrupted", "restored")
 
 
 def training_picture(logged: Mapping[str, Sequence[tuple[int, float]]], title: str) -> bytes:
-    """Loss and its parts, and what the collapse watch saw, by step.
+    """Loss, each of its parts, and what the collapse watch saw, by step.
 
     Args:
         logged: step and value of every column of a run's log.
@@ -35,18 +36,15 @@ def training_picture(logged: Mapping[str, Sequence[tuple[int, float]]], title: s
     Returns:
         A PNG file.
     """
-    figure = Figure(figsize=(11, 3.8), layout="constrained", dpi=_DPI)
-    losses, watch = figure.subplots(1, 2, width_ratios=(3, 2))
-    names = sorted(
-        (name for name in logged if name not in _NO_LOSS), key=lambda name: name != "loss"
-    )
-    for name, colour in zip(names, _COLOURS, strict=False):
-        _draw(losses, logged[name], colour, name)
-    losses.set(title="Loss", xlabel="step")
-    if len(names) > 1:
-        losses.legend(frameon=False)
+    names = sorted(logged.keys() - _NO_LOSS, key=lambda name: (name != "loss", name))
+    figure = Figure(figsize=(3.7 * (len(names) + 1), 3.6), layout="constrained", dpi=_DPI)
+    *terms, watch = figure.subplots(1, len(names) + 1)
+    # A panel each: a restoration of 0.1 is a flat line beside a contrast of 4.
+    for axes, name, colour in zip(terms, names, cycle(_COLOURS), strict=False):
+        _draw(axes, logged[name], colour, name)
+        axes.set(title=name, xlabel="step")
     _draw_watch(watch, logged)
-    for axes in (losses, watch):
+    for axes in (*terms, watch):
         _tidy(axes)
     figure.suptitle(title, x=0.01, ha="left", color=_INK, fontweight="bold")
     return _as_png(figure)
