@@ -272,7 +272,7 @@ def cut_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut_short])
-@pytest.mark.parametrize("column", ["xy_l0", "centre_um", "tissue_fraction", "pen_fraction"])
+@pytest.mark.parametrize("column", ["xy_l0", "centre_um", "tissue_fraction", "optical_density"])
 def test_a_damaged_column_is_named(
     phantom: Path, workspace: Workspace, column: str, damage: Callable[[Path], None]
 ) -> None:
