@@ -48,6 +48,12 @@ format: $(VENV)/.dev  ## Let ruff format the code.
 
 bench: $(VENV)/.dev  ## Benchmarks: a table, and benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks.tiling
+	@$(BIN)/python -m benchmarks.reduced
+	@$(BIN)/python -m benchmarks.reads
+	@$(BIN)/python -m benchmarks.peers
+	@$(BIN)/python -m benchmarks.growth
+	@$(BIN)/python -m benchmarks.pairs
+	@$(BIN)/python -m benchmarks.feed
 
 phantom-shortcut: $(VENV)/.dev  ## Does colour give tumour away on phantoms? (minutes)
 	@$(BIN)/python -m benchmarks.phantom_shortcut --check

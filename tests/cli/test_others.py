@@ -141,16 +141,34 @@ def test_demo_runs_the_stages_of_its_pipeline(tmp_path: Path) -> None:
     assert all(path.is_file() for path in named)
 
 
-def test_demo_takes_the_users_slides(slides: Path, tmp_path: Path) -> None:
-    result = run("demo", slides, "-w", tmp_path / "w", "-j", 1)
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """The pipeline that is shipped, with next to nothing learnt."""
+    text = shipped_pipeline("demo.yaml").read_text(encoding="utf-8")
+    shorter = text.replace('--steps, "36", --batch-size, "32"', '--steps, "1", --batch-size, "4"')
+    assert shorter != text
+    path = tmp_path / "quick.yaml"
+    path.write_text(shorter, encoding="utf-8")
+    return path
+
+
+def test_demo_takes_the_users_slides(slides: Path, tmp_path: Path, quick: Path) -> None:
+    result = run("demo", slides, "-w", tmp_path / "w", "-j", 1, "--pipeline", quick)
     assert result.exit_code == 0, result.output
     assert "phantom-slides" not in result.stdout
     assert (tmp_path / "w" / "tiles" / "phantom-01.zarr").is_dir()
+    assert (tmp_path / "w" / "encoders" / "tower" / "encoder.safetensors").is_file()
+    shown = result.stdout.partition("Open these:")[2]
+    assert "runs/tower/curves.png" in shown
+    assert "runs/tower/restored.png" in shown
 
 
-def test_demo_shows_what_there_is_although_a_slide_failed(slides: Path, tmp_path: Path) -> None:
+def test_demo_shows_what_there_is_although_a_slide_failed(
+    slides: Path, tmp_path: Path, quick: Path
+) -> None:
     (tmp_path / "bad.svs").touch()
-    result = run("demo", slides, tmp_path / "bad.svs", "-w", tmp_path / "w", "-j", 1)
+    asked = ("-w", tmp_path / "w", "-j", 1, "--pipeline", quick)
+    result = run("demo", slides, tmp_path / "bad.svs", *asked)
     assert result.exit_code == 1
     assert "phantom-01.jpg" in result.stdout.partition("Open these:")[2]
 

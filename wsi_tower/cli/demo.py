@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  wsi-tower demo                          on phantom slides, about a minute
+  wsi-tower demo                          on phantom slides, about two minutes
   wsi-tower demo my-slides/ -w try-out    on your own
 """
 
@@ -31,6 +31,7 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
 
     Without slides it writes phantom slides into the workspace first.
     """
+    import time
     from pathlib import Path
 
     from wsi_tower.cli.pipeline import read_pipeline, shipped_pipeline
@@ -38,7 +39,8 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
     path = Path(pipeline) if pipeline else shipped_pipeline("demo.yaml")
     phantoms = str(shared.workspace / "phantom-slides")
     worst = 0
-    before = _reports(shared.workspace)
+    before = _pages(shared.workspace)
+    began = time.time()
     for stage in read_pipeline(path):
         if stage.only_without_slides and slides:
             continue
@@ -53,9 +55,12 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
         if code > SOME_FAILED:
             break
     click.echo("\nOpen these:")
-    for report in sorted(_reports(shared.workspace) - before):
-        click.echo(f"  {(report / 'index.html').absolute()}")
-        for picture in sorted((report / "pictures").glob("*")):
+    for page in sorted(_pages(shared.workspace) - before):
+        click.echo(f"  {page.absolute()}")
+        for picture in sorted((page.parent / "pictures").glob("*")):
+            click.echo(f"  {picture.absolute()}")
+    for picture in sorted((shared.workspace / "runs").glob("*/*.png")):
+        if picture.stat().st_mtime >= began:
             click.echo(f"  {picture.absolute()}")
     if worst:
         raise click.exceptions.Exit(worst)
@@ -69,6 +74,6 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _reports(workspace: Path) -> set[Path]:
-    """Folders of the reports that a workspace holds."""
-    return {page.parent for page in (workspace / "reports").glob("*/index.html")}
+def _pages(workspace: Path) -> set[Path]:
+    """Pages of the reports that a workspace holds."""
+    return set((workspace / "reports").glob("*/index.html"))
