@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.options import Shared, told_errors
+from wsi_tower.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["config_option"]
+__all__ = ["Config", "config_option"]
 
 
-def _take(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+@dataclass(frozen=True)
+class Config:
+    """What a file said, or why it cannot be used."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """By parameter, as they would be typed."""
+    error: SettingsError | None = None
+    """Raised by the verb, where it becomes a line or a JSON document as every other error."""
+
+    def checked(self) -> Mapping[str, Any]:
+        """The values.
+
+        Raises:
+            SettingsError: the file cannot be used.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.values
+
+
+def _take(context: click.Context, _: click.Parameter, path: Path | None) -> Config:
     if path is None:
-        return None
-    with told_errors(Shared()):
-        context.default_map = _read(path, context.command)
-    return path
+        return Config()
+    try:
+        config = Config(_read(path, context.command))
+    except SettingsError as error:
+        return Config(error=error)
+    context.default_map = dict(config.values)
+    return config
 
 
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
     is_eager=True,
-    expose_value=False,
     callback=_take,
     metavar="FILE.yaml",
     help="Options from a file, by their names; what is typed wins.",
@@ -37,30 +61,35 @@ config_option = click.option(
 def _read(path: Path, command: click.Command) -> dict[str, Any]:
     import yaml
 
-    from wsi_tower.errors import SettingsError
-
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"config {path} cannot be read ({error}); check the file") from error
+    except OSError as error:
+        raise SettingsError(
+            f"config {path} cannot be read ({error.strerror}); give the path of a YAML file"
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise SettingsError(f"config {path} is no YAML file ({why}); mend it there") from error
     if not isinstance(document, dict):
-        raise SettingsError(f"config {path} is no list of `option: value` lines")
+        raise SettingsError(
+            f"config {path} is no list of `option: value` lines; write some, as in `steps: 1000`"
+        )
     options = {
         option.removeprefix("--"): parameter
         for parameter in command.params
-        if isinstance(parameter, click.Option) and parameter.expose_value
+        if isinstance(parameter, click.Option) and parameter.name != "config"
         for option in parameter.opts
         if option.startswith("--")
     }
     found = {_option(str(key), options, path): value for key, value in document.items()}
-    return {str(option.name): _value(value, option) for option, value in found.items()}
+    return {
+        str(option.name): _value(value, option, path)
+        for option, value in found.items()
+        if value is not None
+    }
 
 
 def _option(key: str, options: Mapping[str, click.Option], path: Path) -> click.Option:
-    import difflib
-
-    from wsi_tower.errors import SettingsError
-
     found = options.get(key.replace("_", "-"))
     if found is None:
         close = difflib.get_close_matches(key, options, n=1)
@@ -69,18 +98,26 @@ def _option(key: str, options: Mapping[str, click.Option], path: Path) -> click.
     return found
 
 
-def _value(value: Any, option: click.Option) -> Any:
+def _value(value: Any, option: click.Option, path: Path) -> Any:
     """A value as it would be typed; a mapping becomes a list of ``name=value``."""
-    if isinstance(value, dict):
-        return [f"{name}={_typed(one)}" for name, one in value.items()]
-    if isinstance(value, list):
-        return [_typed(one) for one in value]
+    name = option.opts[-1].removeprefix("--")
     if option.multiple:
-        return [str(value)]
-    return value if isinstance(value, bool) or value is None else str(value)
+        several = value if isinstance(value, list) else [value]
+        return [text for one in several for text in _texts(one)]
+    if isinstance(value, (list, dict)):
+        raise SettingsError(f"config {path} has {name}: {value!r}; give it one value")
+    if not option.is_flag:
+        return str(value)
+    if not isinstance(value, bool):
+        raise SettingsError(f"config {path} has {name}: {value!r}; give true or false")
+    return value
 
 
-def _typed(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return str(value)
+def _texts(value: Any, within: str = "") -> Iterator[str]:
+    """A value, or every setting of a mapping, with dots between the names of one in another."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _texts(one, f"{within}.{name}" if within else str(name))
+        return
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    yield f"{within}={text}" if within else text

@@ -17,7 +17,7 @@ from wsi_tower.errors import WsiTowerError, without_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["SOME_FAILED", "Shared", "reader_option", "shared_options", "told_errors"]
+__all__ = ["INTERRUPTED", "SOME_FAILED", "Shared", "reader_option", "shared_options", "told_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

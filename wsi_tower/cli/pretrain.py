@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.config import config_option
-from wsi_tower.cli.options import Shared, shared_options
+from wsi_tower.cli.config import Config, config_option
+from wsi_tower.cli.options import INTERRUPTED, Shared, shared_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wsi_tower.cli.pretrain_run import PretrainSummary
 
 EPILOG = """\b
@@ -60,23 +63,33 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
 @click.option("--strict", is_flag=True, help="Stop at a tile that cannot be read.")
 @click.option("--resume", is_flag=True, help="Go on with the run of this name.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files, too.")
-def command(*, shared: Shared, **values: Any) -> None:
+def command(*, shared: Shared, config: Config, **values: Any) -> None:
     """Learn an encoder from the tiles of a workspace, without labels.
 
     Writes runs/NAME (log, checkpoints, pictures) and encoders/NAME. Kill it at any moment and go on
     with --resume: on a CPU to the very same weights.
     """
+    inherited = config.checked().get("values", ())
     from wsi_tower.cli.pretrain_run import PretrainRequest, run_pretrain
 
-    inherited = (click.get_current_context().default_map or {}).get("values", ())
     values["values"] = (*inherited, *values["values"])  # what was typed comes last, and wins
-    summary = run_pretrain(PretrainRequest.parsed(shared, **values))
+    with _told_how_to_go_on():
+        summary = run_pretrain(PretrainRequest.parsed(shared, **values))
     if shared.json:
         import json
 
         click.echo(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
     else:
         _print(summary)
+
+
+@contextmanager
+def _told_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        click.echo("interrupted; the same command with --resume goes on from there", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from error
 
 
 def _print(summary: PretrainSummary) -> None:

@@ -118,7 +118,8 @@ def run_pretrain(request: PretrainRequest) -> PretrainSummary:
 
 
 def _pictures(trained: Pretrained) -> list[Path]:
-    title = f"{trained.name} ({trained.record.origin.method})"
+    method = trained.record.origin.method
+    title = trained.name if trained.name == method else f"{trained.name} ({method})"
     drawn = {"curves.png": training_picture(_logged(trained.run / "log.csv"), title)}
     if trained.strip is not None:
         drawn["restored.png"] = restoration_picture(trained.strip, title)

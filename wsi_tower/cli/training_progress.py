@@ -51,13 +51,17 @@ class _Told(PretrainWatcher):
 
     def began(self, ingredients: Ingredients) -> None:
         training, views = ingredients.training, ingredients.feed.recipe
+        pictures = ingredients.pictures
         self._say(
             f"{ingredients.method.name} with preset {ingredients.preset}: "
             f"{ingredients.recipe['backbone']} from {ingredients.recipe['start']} weights, "
-            f"{views.augment.crop_px}-px views of {len(ingredients.pictures.source):,} tiles, "
+            f"{views.augment.crop_px}-px views of {len(pictures.source):,} {pictures.noun}, "
             f"{training.steps} steps of {training.batch_size} on {training.torch_device()} "
             f"in {training.precision}"
         )
+
+    def resumed(self, step: int) -> None:
+        self._say(f"going on after step {step}")
 
     def stepped(self, progress: Progress, loss: float) -> None:
         if self._bar is not None and self._task is not None:
@@ -76,7 +80,7 @@ class _Told(PretrainWatcher):
         gap = "" if watch.gap is None else f"  far/near distance {watch.gap:.3f}"
         self._say(
             f"step {report.progress.step}/{report.progress.steps}  {parts}  "
-            f"feature rank {watch.rank:.1f}{gap}  {report.images_per_s:.0f} tiles/s"
+            f"feature rank {watch.rank:.1f}{gap}  {report.images_per_s:.3g} tiles/s"
         )
 
     def warned(self, message: str) -> None:

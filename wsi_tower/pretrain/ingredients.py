@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from wsi_tower.errors import SettingsError
 from wsi_tower.models import build_encoder
 from wsi_tower.pairs import PairSampler
 from wsi_tower.pretrain.methods import Method, PresetName, Recipe, method_named, settings_from
 from wsi_tower.pretrain.values import settings_of
-from wsi_tower.records import plain
+from wsi_tower.records import bytes_digest, plain
 from wsi_tower.training import (
     AugmentSettings,
     FolderPictures,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.models import Network
     from wsi_tower.pretrain.settings import PretrainSettings, Start
-    from wsi_tower.training import Objective, PartnerSource
+    from wsi_tower.training import Objective, Partner, PartnerSource
     from wsi_tower.workspace import Workspace
 
 __all__ = ["Ingredients", "Pictures"]
@@ -39,6 +40,11 @@ _WARM_UP = 0.05
 """Part of a run in which the learning rate rises (ours; the publications say nothing)."""
 _LOOKS = 10
 """How often the collapse watch looks, besides the end."""
+_LACKED: dict[Partner, str] = {
+    "near": "a near partner",
+    "distant": "a distant partner",
+    "near-or-distant": "a near or a distant partner",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Pictures:
     mpp: float | None
     """Their resolution in µm/px; None for flat images."""
     digests: dict[str, str]
-    """Digest of every store's contents, by slide."""
+    """What identifies each store's contents, or the folder's images, by number and slide. The order
+    counts, since draws are keyed by the tiles' numbers; where they lie does not."""
 
     @classmethod
     def of_stores(
@@ -68,10 +75,28 @@ class Pictures:
         centres_um = [store.centre_um for store in source.stores]
         mpps = [store.plan.effective_mpp for store in source.stores]
         digests = {
-            f"{store.path.parent.parent.name}/{store.slide.slide_id}": store.header.content_digest
-            for store in source.stores
+            f"{number} {store.slide.slide_id}": store.header.content_digest
+            for number, store in enumerate(source.stores)
         }
         return cls(source, PairSampler(centres_um, settings.pairs), float(np.mean(mpps)), digests)
+
+    @classmethod
+    def of_folder(
+        cls, folder: Path, side_px: int, settings: PretrainSettings, warn: Callable[[str], None]
+    ) -> Pictures:
+        """Squares of the images of a folder.
+
+        Raises:
+            SettingsError: the folder is none.
+            TooFewTilesError: it holds no image.
+        """
+        source = FolderPictures(folder, side_px=side_px, strict=settings.strict, warn=warn)
+        return cls(source, None, None, {"0 images": source.digest()})
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return "squares of images" if self.partners is None else "tiles"
 
     def anchors(self, objective: Objective, warn: Callable[[str], None]) -> NDArray[np.int64]:
         """Numbers of the tiles that may be anchors; ``warn`` hears how many may not."""
@@ -85,8 +110,8 @@ class Pictures:
         left_out = len(self.source) - len(anchors)
         if left_out:
             warn(
-                f"{left_out:,} of {len(self.source):,} tiles have no {partner} partner on their "
-                f"slide and are left out as anchors"
+                f"{left_out:,} of {len(self.source):,} tiles lack {_LACKED[partner]} and are left "
+                f"out as anchors; see them with `wsi-tower pairs`"
             )
         return anchors
 
@@ -143,11 +168,18 @@ class Ingredients:
             "objective": plain(objective_settings),
             "augment": plain(augment),
             "backbone": backbone,
-            "start": str(settings.weights.name) if settings.weights else start,
+            "start": settings.weights.name if settings.weights else start,
+            # By content: a file may change under its name.
+            "weights": bytes_digest([settings.weights.read_bytes()]) if settings.weights else None,
             "pairs": plain(settings.pairs),
-            "tiles": pictures.digests or str(len(pictures.source)),
+            "tiles": pictures.digests,
         }
         return cls(method, preset, objective, network, pictures, feed, training, told)
+
+    def close(self) -> None:
+        """Give back files."""
+        if isinstance(self.pictures.source, StorePictures):
+            self.pictures.source.close()
 
 
 def _preset(settings: PretrainSettings) -> PresetName:
@@ -164,10 +196,10 @@ def _pictures(
 ) -> Pictures:
     if settings.images is None:
         paths = [path for workspace in workspaces for path in workspace.tile_stores()]
-        return Pictures.of_stores(paths, settings, warn)
+        distinct = {path.resolve(): path for path in paths}
+        return Pictures.of_stores(list(distinct.values()), settings, warn)
     side_px = settings.image_px or views.largest_window_px
-    source = FolderPictures(settings.images, side_px=side_px, strict=settings.strict, warn=warn)
-    return Pictures(source, None, None, {})
+    return Pictures.of_folder(settings.images, side_px, settings, warn)
 
 
 def _augment(settings: PretrainSettings, base: AugmentSettings) -> AugmentSettings:
@@ -193,7 +225,13 @@ def _training(settings: PretrainSettings, recipe: Recipe, anchors: int) -> Train
         "watch_every": max(1, -(-steps // _LOOKS)),
         "precision": "bf16" if _is_on_gpu(settings) else "fp32",
     }
-    return settings_of(TrainSettings, settings.train_values, "training", base)
+    training = settings_of(TrainSettings, settings.train_values, "training", base)
+    if training.batch_size // training.accumulate < 2:
+        raise SettingsError(
+            f"batch_size {training.batch_size} in {training.accumulate} part(s) leaves one tile "
+            f"with nothing to be compared with; take 2 or more in each part"
+        )
+    return training
 
 
 def _is_on_gpu(settings: PretrainSettings) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ import torch
 from wsi_tower.errors import StoreBusyError
 from wsi_tower.models import Origin, checked_encoder_name, save_network
 from wsi_tower.pretrain.ingredients import Ingredients
+from wsi_tower.pretrain.methods import method_named
 from wsi_tower.pretrain.objectives.tower import Tower, restore
 from wsi_tower.records import held_lock, remove_folder, write_text_aside
-from wsi_tower.training import Run, StorePictures, TrainResult, Watcher, train
+from wsi_tower.training import Run, TrainResult, Watcher, train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,21 +86,18 @@ def pretrain(
     """
     watcher = watcher or PretrainWatcher()
     began = time.perf_counter()
-    name = checked_encoder_name(settings.name or settings.method)
-    home = workspaces[0].prepared()
-    with _owned(home, name) as folder:
-        if settings.overwrite:
-            remove_folder(folder)
-        parts = Ingredients.of(settings, workspaces, watcher.warned)
-        try:
+    name = checked_encoder_name(settings.name or method_named(settings.method).name)
+    # Nothing is written, and nothing removed, before all that was asked for is known to be sound.
+    with closing(Ingredients.of(settings, workspaces, watcher.warned)) as parts:
+        home = workspaces[0].prepared()
+        with _owned(home, name) as folder:
+            if settings.overwrite:
+                remove_folder(folder)
             watcher.began(parts)
             result = _trained(parts, folder, settings, watcher)
             strip = _strip(parts)
-        finally:
-            if isinstance(parts.pictures.source, StorePictures):
-                parts.pictures.source.close()
-        seconds = round(time.perf_counter() - began, 1)
-        record = _saved(parts, home, name, result, seconds)
+            record = _saved(parts, home, name, result)
+    seconds = round(time.perf_counter() - began, 1)
     return Pretrained(name, folder, home.encoders / name, record, result, seconds, strip)
 
 
@@ -126,7 +124,8 @@ def _trained(
         resume=settings.resume,
         tensorboard=settings.tensorboard,
     )
-    if not (folder / "run.json").exists():
+    # What an attempt without a checkpoint left there may be of other settings.
+    if not any(folder.glob("checkpoints/step-*.pt")):
         write_text_aside(folder / "run.json", json.dumps(_told(parts), indent=1) + "\n")
     return train(parts.objective, parts.network, parts.feed, parts.training, run, watcher)
 
@@ -137,12 +136,10 @@ def _told(parts: Ingredients) -> dict[str, Any]:
     return told | {"preset": parts.preset, "training": asdict(parts.training)} | parts.recipe
 
 
-def _saved(
-    parts: Ingredients, home: Workspace, name: str, result: TrainResult, seconds: float
-) -> EncoderRecord:
+def _saved(parts: Ingredients, home: Workspace, name: str, result: TrainResult) -> EncoderRecord:
     folder = home.encoders / name
     training = {"preset": parts.preset, "steps": result.steps, "loss": result.loss}
-    training |= {"seconds": seconds, "stopped_early": result.has_stopped_early}
+    training |= {"stopped_early": result.has_stopped_early}
     origin = Origin(
         encoder_id=name,
         method=parts.method.name,

@@ -6,13 +6,13 @@ import io
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -23,6 +23,8 @@ _INK, _QUIET_INK = "#1d2028", "#5c616e"
 # Told apart by every eye, on paper too (Okabe and Ito).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _NO_LOSS = frozenset({"lr", "grad_norm", "images_per_s", "rank", "gap"})
+_FEW = 30
+"""Points that are drawn as such."""
 _ROWS = ("clean", "corrupted", "restored")
 
 
@@ -42,7 +44,8 @@ def training_picture(logged: Mapping[str, Sequence[tuple[int, float]]], title: s
     # A panel each: a restoration of 0.1 is a flat line beside a contrast of 4.
     for axes, name, colour in zip(terms, names, cycle(_COLOURS), strict=False):
         _draw(axes, logged[name], colour, name)
-        axes.set(title=name, xlabel="step")
+        axes.set_title(name, loc="left", color=_INK)
+        axes.set_xlabel("step", color=_QUIET_INK)
     _draw_watch(watch, logged)
     for axes in (*terms, watch):
         _tidy(axes)
@@ -78,23 +81,42 @@ def restoration_picture(rows: NDArray[np.uint8], title: str) -> bytes:
 def _draw_watch(axes: Axes, logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Feature rank, and distance of distant over near pairs on an axis of its own."""
     _draw(axes, logged.get("rank", ()), _COLOURS[2], "feature rank")
-    axes.set(title="Collapse watch", xlabel="step", ylim=(0, None))
+    axes.set_title("collapse watch", loc="left", color=_INK)
+    axes.set_xlabel("step", color=_QUIET_INK)
+    axes.margins(y=0.15)
+    axes.autoscale_view()
+    axes.set_ylim(bottom=0)
     axes.set_ylabel("effective rank of features", color=_COLOURS[2])
     gap = logged.get("gap", ())
     if gap:
         other = axes.twinx()
         _draw(other, gap, _COLOURS[1], "far / near")
         other.axhline(1, color=_COLOURS[1], linewidth=0.8, linestyle=":")
+        other.margins(y=0.15)
         other.set_ylabel("distance of far over near pairs", color=_COLOURS[1])
         other.spines[["top", "left", "bottom"]].set_visible(False)
         other.tick_params(colors=_QUIET_INK)
 
 
 def _draw(axes: Axes, curve: Sequence[tuple[int, float]], colour: str, label: str) -> None:
-    if curve:
-        steps, values = zip(*curve, strict=True)
-        marker = "o" if len(curve) < 30 else None
-        axes.plot(steps, values, color=colour, label=label, marker=marker, markersize=3)
+    """A curve; a long one faintly, with its moving mean."""
+    if not curve:
+        return
+    steps, values = zip(*curve, strict=True)
+    if len(curve) < _FEW:
+        axes.plot(steps, values, color=colour, label=label, marker="o", markersize=3)
+        return
+    axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+    axes.plot(steps, _moving_mean(values, len(values) // _FEW * 3), color=colour, label=label)
+
+
+def _moving_mean(values: Sequence[float], width: int) -> NDArray[np.float64]:
+    """Each value with those up to ``width`` before it, as far as there are any."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    stops = np.arange(1, len(values) + 1)
+    starts = np.maximum(stops - width, 0)
+    means: NDArray[np.float64] = (sums[stops] - sums[starts]) / (stops - starts)
+    return means
 
 
 def _tidy(axes: Axes) -> None:

@@ -59,8 +59,11 @@ def effective_rank(features: Tensor) -> float:
     """Number of directions that features (B, D) fill, from 1 to the smaller of B and D.
 
     exp of the entropy of the singular values as shares of their sum: Roy and Vetterli 2007, taken
-    for a sign of collapse by Garrido et al. 2023 (RankMe). 0 where all features are 0.
+    for a sign of collapse by Garrido et al. 2023 (RankMe). 0 where all features are 0, NaN where
+    one is not finite.
     """
+    if not features.isfinite().all():
+        return float("nan")
     values = torch.linalg.svdvals(features.double().cpu())
     shares = values / values.sum()
     shares = shares[shares > 0]

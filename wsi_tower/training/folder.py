@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from wsi_tower.errors import SettingsError, TooFewTilesError, UnreadableSlideError
+from wsi_tower.records import digest
 from wsi_tower.training.pictures import SoundPictures
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from wsi_tower.records import Json
     from wsi_tower.training.pictures import Warn
 
 __all__ = ["FolderPictures"]
@@ -86,6 +88,14 @@ class FolderPictures(SoundPictures):
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
+
+    def digest(self) -> str:
+        """What identifies the images without reading them: their names, extents and file sizes."""
+        told: list[Json] = []
+        for image in self._images:
+            name = image.path.relative_to(self.folder).as_posix()
+            told.append([name, image.width, image.height, image.path.stat().st_size])
+        return digest({"images": told, "side_px": self.side_px})
 
     def _listed(self) -> Iterator[_Flat]:
         for path in sorted(self.folder.rglob("*")):

@@ -117,7 +117,7 @@ def train(
             rate = learning_rate(fed.step, settings)
             losses, norm = trainee.gradients(fed)
             if not (math.isfinite(losses["loss"]) and math.isfinite(norm)):
-                raise _diverged(losses["loss"], norm, fed.step + 1, rate, kept.paths())
+                raise _diverged(_unsound(losses["loss"], norm), fed.step + 1, rate, kept.paths())
             trainee.step(rate)
             step = fed.step + 1
             trainee.follow(fed, Progress(step, settings.steps))
@@ -126,6 +126,8 @@ def train(
             reporter.step(Progress(step, settings.steps), rate, losses, norm, is_last=is_last)
             is_last = is_last or bool(interruption)
             if is_last or step % settings.checkpoint_every == 0:
+                if not trainee.is_finite():
+                    raise _diverged("a weight is no longer a number", step, rate, kept.paths())
                 kept.save(Checkpoint(step, trainee.state() | {"mean": asdict(mean)}))
             if is_last:
                 break
@@ -145,20 +147,24 @@ def _begun(
         if kept.paths():
             raise CheckpointError(
                 f"{run.folder} holds a run already, up to {kept.paths()[-1].stem}; go on with "
-                f"--resume, or start under another name"
+                f"--resume, begin again with --overwrite, or start under another name"
             )
         return _MovingMean(), 0
     found = kept.newest(watcher.warned)
     if found is None:
         return _MovingMean(), 0
     trainee.restore(found.state)
+    watcher.resumed(found.step)
     return _MovingMean(**found.state["mean"]), found.step
 
 
-def _diverged(loss: float, norm: float, step: int, rate: float, kept: list[Path]) -> DivergedError:
-    what = (
+def _unsound(loss: float, norm: float) -> str:
+    return (
         f"the loss is {loss:g}" if not math.isfinite(loss) else f"the gradient's norm is {norm:g}"
     )
+
+
+def _diverged(what: str, step: int, rate: float, kept: list[Path]) -> DivergedError:
     last = f"the last good checkpoint is {kept[-1]}" if kept else "there was no checkpoint yet"
     return DivergedError(
         f"{what} at step {step}, learning rate {rate:g}; {last}. Start again with a lower lr, more "

@@ -80,8 +80,8 @@ class StepOrder:
             raise _too_few(len(anchors), batch_size, partner)
         if partner != "same" and source is None:
             raise TrainingError(
-                f"this method compares a tile with a {partner} one, and these pictures have no "
-                f"places; train on tile stores, or choose another method"
+                f"this method compares a tile with a {_in_words(partner)} one, and these pictures "
+                f"have no places; train on tile stores, or choose another method"
             )
         self.anchors = np.asarray(anchors, np.int64)
         self.batch_size, self.seed = batch_size, seed
@@ -136,9 +136,15 @@ def _slice_of(share: Share, batch_size: int) -> slice:
 
 
 def _too_few(anchors: int, batch_size: int, partner: Partner) -> TooFewTilesError:
-    which = "tiles" if partner == "same" else f"tiles with a {partner} partner"
-    remedy = "" if partner == "same" else ", choose other distances"
+    which = "tiles" if partner == "same" else f"tiles with a {_in_words(partner)} partner"
+    lower = [f"lower batch_size to {anchors} or less"] if anchors > 1 else []
+    other = [] if partner == "same" else ["choose other distances"]
+    remedies = [*lower, *other, "add slides"]
     return TooFewTilesError(
-        f"a batch of {batch_size} needs more than the {anchors} {which} that there are; lower "
-        f"batch_size to {max(anchors, 1)} or less{remedy}, or add slides"
+        f"a batch of {batch_size} needs more than the {anchors} {which} that there are; "
+        f"{', or '.join(remedies)}"
     )
+
+
+def _in_words(partner: Partner) -> str:
+    return partner.replace("-", " ")

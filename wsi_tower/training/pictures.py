@@ -165,10 +165,18 @@ class StorePictures(SoundPictures):
         strict: bool = False,
         warn: Warn,
     ) -> Self:
-        """Open stores that share their open files; see `TileStore.open` for ``decode``."""
+        """Open stores that share their open files; see `TileStore.open` for ``decode``.
+
+        Of stores with the same content the first is taken, and ``warn`` hears of the others.
+        """
         files = ShardFiles()
-        stores = [TileStore.open(path, decode=decode, files=files) for path in paths]
-        return cls(stores, mix=mix, strict=strict, warn=warn)
+        stores: dict[str, TileStore] = {}
+        for path in paths:
+            store = TileStore.open(path, decode=decode, files=files)
+            same = stores.setdefault(store.header.content_digest, store)
+            if same is not store:
+                warn(f"store {path} holds the same tiles as {same.path} and is left out")
+        return cls(tuple(stores.values()), mix=mix, strict=strict, warn=warn)
 
     def __len__(self) -> int:
         return int(self.firsts[-1])
@@ -217,15 +225,15 @@ def _check_alike(stores: Sequence[TileStore], *, mix: bool) -> None:
     for store in stores[1:]:
         if store.plan.tile_px != first.plan.tile_px:
             raise TrainingError(
-                f"store {store.path.name} has tiles of {store.plan.tile_px} px and "
-                f"{first.path.name} of {first.plan.tile_px} px; tile them alike, or train on one "
+                f"store {store.path} has tiles of {store.plan.tile_px} px and "
+                f"{first.path} of {first.plan.tile_px} px; tile them alike, or train on one "
                 f"kind at a time"
             )
         ratio = store.plan.effective_mpp / first.plan.effective_mpp
         if not mix and abs(ratio - 1) > _LIKE_MPP:
             raise TrainingError(
-                f"store {store.path.name} has {store.plan.effective_mpp:g} µm/px and "
-                f"{first.path.name} {first.plan.effective_mpp:g}; tile them alike, or mix them "
+                f"store {store.path} has {store.plan.effective_mpp:g} µm/px and "
+                f"{first.path} {first.plan.effective_mpp:g}; tile them alike, or mix them "
                 f"on purpose with --mix"
             )
 

@@ -50,6 +50,9 @@ class StepReport:
 class Watcher:
     """Hears how a run goes. This one is silent; override what you want to hear."""
 
+    def resumed(self, step: int) -> None:
+        """The run goes on after a step that an earlier process did."""
+
     def stepped(self, progress: Progress, loss: float) -> None:
         """A step is done."""
 

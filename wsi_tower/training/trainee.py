@@ -82,6 +82,11 @@ class Trainee:
         with torch.no_grad(), self._drawing("follow", fed):
             self.objective.after_step(self.network, fed.batch, progress)
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        tensors = self.network.state_dict().values()
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
     def state(self) -> dict[str, Any]:
         """All that moves in training."""
         return {
