@@ -7,13 +7,16 @@ import shlex
 import subprocess
 import sys
 import time
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from wsi_tower.cli.main import VERBS, cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_help_takes_less_than_0_4_seconds() -> None:
@@ -34,7 +37,11 @@ def test_help_of_a_verb_has_examples(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_examples_are_commands_that_parse(verb: str) -> None:
+def test_examples_are_commands_that_parse(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("{}")  # a config is read while options are parsed
     command = cli.get_command(click.Context(cli), verb)
     assert command is not None
     examples = re.findall(rf"wsi-tower {verb}(.*?)(?:\s{{3,}}|\n|$)", command.epilog or "")
