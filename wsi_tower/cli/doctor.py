@@ -20,11 +20,12 @@ Examples:
 _PACKAGES = (
     "wsi-tower", "openslide-python", "openslide-bin", "tiffslide", "tifffile", "imagecodecs",
     "simplejpeg", "zarr", "dask", "distributed", "numpy", "scikit-image", "shapely",
-    "opencv-python-headless",
+    "opencv-python-headless", "torch", "torchvision", "timm", "safetensors",
 )  # fmt: skip
 _OPTIONAL = {
     "s3fs": "s3:// slides: wsi-tower[cloud]",
     "aiohttp": "https:// slides: wsi-tower[cloud]",
+    "tensorboard": "pretrain --tensorboard: wsi-tower[tensorboard]",
 }
 _FEW_GB = 20.0
 
@@ -171,7 +172,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
 
 def _text(report: dict[str, Any]) -> str:
     place, machine = report["workspace"], report["machine"]
-    gpus = report["gpu"] or ["none found (tiling needs none)"]
+    gpus = report["gpu"] or ["none found (tiling needs none; pretrain takes its small preset)"]
     lines = [
         _heading("Machine"),
         f"  {machine['system']}, Python {machine['python']}",
