@@ -40,7 +40,7 @@ def training_picture(logged: Mapping[str, Sequence[tuple[int, float]]], title: s
     """
     names = sorted(logged.keys() - _NO_LOSS, key=lambda name: (name != "loss", name))
     figure = Figure(figsize=(3.7 * (len(names) + 1), 3.6), layout="constrained", dpi=_DPI)
-    *terms, watch = figure.subplots(1, len(names) + 1)
+    (*terms, watch) = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     # A panel each: a restoration of 0.1 is a flat line beside a contrast of 4.
     for axes, name, colour in zip(terms, names, cycle(_COLOURS), strict=False):
         _draw(axes, logged[name], colour, name)
@@ -49,7 +49,7 @@ def training_picture(logged: Mapping[str, Sequence[tuple[int, float]]], title: s
     _draw_watch(watch, logged)
     for axes in (*terms, watch):
         _tidy(axes)
-    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontweight="bold", parse_math=False)
     return _as_png(figure)
 
 
@@ -74,7 +74,7 @@ def restoration_picture(rows: NDArray[np.uint8], title: str) -> bytes:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         axes_row[0].set_ylabel(name, color=_INK)
-    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontweight="bold", parse_math=False)
     return _as_png(figure)
 
 
@@ -99,7 +99,7 @@ def _draw_watch(axes: Axes, logged: Mapping[str, Sequence[tuple[int, float]]]) -
 
 
 def _draw(axes: Axes, curve: Sequence[tuple[int, float]], colour: str, label: str) -> None:
-    """A curve; a long one faintly, with its moving mean."""
+    """A curve; a long one faintly, with what it is on the whole."""
     if not curve:
         return
     steps, values = zip(*curve, strict=True)
@@ -107,14 +107,15 @@ def _draw(axes: Axes, curve: Sequence[tuple[int, float]], colour: str, label: st
         axes.plot(steps, values, color=colour, label=label, marker="o", markersize=3)
         return
     axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-    axes.plot(steps, _moving_mean(values, len(values) // _FEW * 3), color=colour, label=label)
+    axes.plot(steps, _smoothed(values, reach=len(values) // _FEW), color=colour, label=label)
 
 
-def _moving_mean(values: Sequence[float], width: int) -> NDArray[np.float64]:
-    """Each value with those up to ``width`` before it, as far as there are any."""
+def _smoothed(values: Sequence[float], reach: int) -> NDArray[np.float64]:
+    """Means of each value and those up to ``reach`` before and after it, as far as there are."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    stops = np.arange(1, len(values) + 1)
-    starts = np.maximum(stops - width, 0)
+    places = np.arange(len(values))
+    starts = np.maximum(places - reach, 0)
+    stops = np.minimum(places + reach + 1, len(values))
     means: NDArray[np.float64] = (sums[stops] - sums[starts]) / (stops - starts)
     return means
 

@@ -120,10 +120,13 @@ def train(
                 raise _diverged(_unsound(losses["loss"], norm), fed.step + 1, rate, kept.paths())
             trainee.step(rate)
             step = fed.step + 1
-            trainee.follow(fed, Progress(step, settings.steps))
+            now = Progress(step, settings.steps)
+            trainee.follow(fed, now)
             mean.add(losses["loss"])
             is_last = step == stop or mean.is_stale(settings.patience)
-            reporter.step(Progress(step, settings.steps), rate, losses, norm, is_last=is_last)
+            watch = reporter.step(now, rate, losses, norm, is_last=is_last)
+            if watch is not None and not math.isfinite(watch.rank):
+                raise _diverged("a feature is no longer a number", step, rate, kept.paths())
             is_last = is_last or bool(interruption)
             if is_last or step % settings.checkpoint_every == 0:
                 if not trainee.is_finite():

@@ -87,8 +87,8 @@ class Reporter:
         grad_norm: float,
         *,
         is_last: bool,
-    ) -> None:
-        """Tell of a step; the last one has a row and a look in any case."""
+    ) -> Watch | None:
+        """Tell of a step; the last one has a row and a look in any case. Gives what was seen."""
         self._steps += 1
         self._watcher.stepped(progress, losses["loss"])
         watch = None
@@ -99,6 +99,7 @@ class Reporter:
             report = StepReport(progress, rate, losses, grad_norm, self._pace(), watch)
             self._log.add(progress.step, report.values())
             self._watcher.logged(report)
+        return watch
 
     def _pace(self) -> float:
         now = time.perf_counter()
