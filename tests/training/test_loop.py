@@ -328,6 +328,15 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_step(tmp_path: Path)
     assert alike(whole, resumed)
 
 
+def test_an_interrupt_that_the_process_ignores_ends_nothing(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result, _ = toy_train(tmp_path, watcher=Hearing(signal_after=7))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.steps == 12
+
+
 def test_a_schedulers_signal_takes_its_course_after_the_checkpoint(tmp_path: Path) -> None:
     class EndedError(Exception):
         pass

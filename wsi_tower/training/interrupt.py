@@ -35,14 +35,19 @@ class Interruption:
 def put_off_interrupts() -> Iterator[Interruption]:
     """Hold back SIGINT and SIGTERM during the block; after it, they take their course.
 
-    Only the main thread receives signals; in others nothing is held back.
+    Only the main thread receives signals; in others nothing is held back. What the process ignores
+    it goes on ignoring: shells let jobs in the background ignore Ctrl-C.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
     held = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, interruption.receive) for number in held}
+    before = {
+        number: signal.signal(number, interruption.receive)
+        for number in held
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield interruption
     finally:
