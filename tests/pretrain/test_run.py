@@ -114,7 +114,7 @@ def test_what_has_no_weight_is_not_built(
 def test_the_strip_shows_clean_corrupted_and_restored_tiles(workspace: Path) -> None:
     strip = small_pretrain(workspace, method_values={"intensity": "none"}).strip
     assert strip is not None
-    assert (strip.shape, strip.dtype) == ((3, 8, 32, 32, 3), np.uint8)
+    assert strip.shape == (3, 8, 32, 32, 3)
     clean, corrupted, _ = strip
     # Without the intensity, what is not cut out is as it was. 0.33 of 32 x 32 cells: 338 pixels.
     cut = (corrupted == 0).all(axis=-1)
@@ -197,7 +197,7 @@ def test_overwrite_removes_nothing_for_a_run_that_cannot_begin(
 ) -> None:
     made = small_pretrain(workspace)
     with pytest.raises(WsiTowerError):
-        small_pretrain(workspace, **({"name": "tower", "overwrite": True} | wrong))
+        small_pretrain(workspace, name="tower", overwrite=True, **wrong)
     assert (made.run / "log.csv").exists()
     assert made.result.checkpoint.exists()
 
