@@ -115,7 +115,6 @@ def test_the_strip_shows_clean_corrupted_and_restored_tiles(workspace: Path) -> 
     strip = small_pretrain(workspace, method_values={"intensity": "none"}).strip
     assert strip is not None
     assert strip.shape == (3, 8, 32, 32, 3)
-    assert strip.dtype == np.uint8
     clean, corrupted, _ = strip
     # Without the intensity, what is not cut out is as it was. 0.33 of 32 x 32 cells: 338 pixels.
     cut = (corrupted == 0).all(axis=-1)
@@ -197,9 +196,8 @@ def test_overwrite_removes_nothing_for_a_run_that_cannot_begin(
     workspace: Path, wrong: dict[str, Any]
 ) -> None:
     made = small_pretrain(workspace)
-    settings: dict[str, Any] = {"name": "tower", "overwrite": True} | wrong
     with pytest.raises(WsiTowerError):
-        small_pretrain(workspace, **settings)
+        small_pretrain(workspace, name="tower", overwrite=True, **wrong)
     assert (made.run / "log.csv").exists()
     assert made.result.checkpoint.exists()
 
