@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from wsi_tower.cli.pairs_run import length_um
 from wsi_tower.cli.training_progress import watched_training
 from wsi_tower.errors import SettingsError
+from wsi_tower.memory import keep_freed_memory
 from wsi_tower.pairs import PairSettings
 from wsi_tower.pretrain import Pretrained, PretrainSettings, nearest, pretrain
 from wsi_tower.records import write_bytes_aside
@@ -100,6 +101,7 @@ def run_pretrain(request: PretrainRequest) -> PretrainSummary:
     Raises:
         WsiTowerError: see `pretrain`.
     """
+    keep_freed_memory()  # activations of some megabytes come and go at each step
     with watched_training(quiet=request.quiet) as watcher:
         trained = pretrain(request.settings, request.workspaces, watcher)
     result = trained.result
