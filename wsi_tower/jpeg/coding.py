@@ -21,10 +21,10 @@ REDUCTIONS: tuple[Reduction, ...] = (8, 4, 2, 1)
 """What a decoder of blocks of 8 × 8 coefficients can do without computing every pixel."""
 
 # How far the decoder itself reduces. Against area-averaging of whole pixels it is off by 0.4 grey
-# levels in the mean with whole chroma, and by 0.4 to 0.8 with chroma halved both ways, nearly all
-# of it colour that whole decoding smooths and this does not. With chroma halved one way only,
-# libjpeg reduces both components alike and loses colour: 2.5 levels. One step less of it, averaged
-# for the rest, brings 1.0 or less (benchmarks/reduced.py measures all of them).
+# levels in the mean with whole chroma, and by 0.5 with chroma halved both ways, nearly all of it
+# colour that whole decoding smooths and this does not. With chroma halved one way only, libjpeg
+# reduces both components alike and loses colour: up to 2.1 levels. One step less of it, averaged
+# for the rest, brings 0.8 or less (benchmarks/reduced.py measures all of them).
 _BY_THE_DECODER: dict[str, dict[int, int]] = {
     "444": {2: 2, 4: 4, 8: 8},
     "420": {2: 2, 4: 4, 8: 8},
