@@ -29,7 +29,7 @@ ROOMS = (
         "ngff",
     ),
     *("slides", "annotations", "phantom", "tissue", "tiles", "pairs", "models", "training"),
-    *("pretrain", "report", "cli"),
+    *("pretrain", "embeddings", "scores", "retrieval", "report", "cli"),
 )
 """Each imports only from rooms before it."""
 DEEP_IMPORTS = {"wsi_tower.jpeg.codec"}
@@ -47,7 +47,9 @@ KEPT_INSIDE = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "zarr": {"jpeg", "ngff", "tiles"},
-    "torch": {"models", "training", "pretrain"},
+    "torch": {"models", "training", "pretrain", "embeddings"},
+    "h5py": {"embeddings"},
+    "faiss": {"retrieval"},
     "timm": {"models"},
     "safetensors": {"models"},
     "huggingface_hub": {"models"},
