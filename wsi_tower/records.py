@@ -38,6 +38,7 @@ __all__ = [
     "bytes_digest",
     "content_hasher",
     "digest",
+    "file_aside",
     "folder_aside",
     "held_lock",
     "plain",
@@ -178,13 +179,30 @@ def write_bytes_aside(path: Path, content: bytes | bytearray | memoryview) -> No
     Raises:
         StorageError: the disk refused.
     """
+    with file_aside(path) as aside:
+        aside.write_bytes(content)
+
+
+@contextmanager
+def file_aside(path: Path, *, alone: bool = False) -> Iterator[Path]:
+    """A path beside ``path`` to write a file to, which takes its place when the block succeeds.
+
+    For writers that want a path of their own. Whatever ends the block early, ``path`` is as it was.
+
+    Args:
+        path: the file to make or replace.
+        alone: see `folder_aside`.
+
+    Raises:
+        StorageError: the disk refused.
+    """
     aside = _fresh_aside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_dead_asides(path, alone=alone)
         try:
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
+            yield aside
+            with aside.open("rb") as file:
                 os.fsync(file.fileno())
             aside.replace(path)
         finally:
@@ -208,9 +226,7 @@ def folder_aside(path: Path, *, alone: bool) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for aside in path.parent.glob(f"{_aside_prefix(path)}*"):
-            if alone or _untouched_for_a_day(aside):
-                shutil.rmtree(aside, ignore_errors=True)
+        _remove_dead_asides(path, alone=alone)
         aside = _fresh_aside(path)
         aside.mkdir()
         try:
@@ -228,6 +244,15 @@ def _aside_prefix(path: Path) -> str:
     # A digest in place of the name: as a suffix, x.zarr would match the aside of a-x.zarr, and a
     # name near the file system's limit would outgrow it.
     return f"{_PARTIAL}{bytes_digest([os.fsencode(path.name)])[:12]}-"
+
+
+def _remove_dead_asides(path: Path, *, alone: bool) -> None:
+    for aside in path.parent.glob(f"{_aside_prefix(path)}*"):
+        if alone or _untouched_for_a_day(aside):
+            if aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.unlink(missing_ok=True)
 
 
 def _untouched_for_a_day(aside: Path) -> bool:

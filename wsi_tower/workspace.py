@@ -8,6 +8,7 @@
     ├── tiles/<slide_id>.zarr
     ├── runs/<name>/                  a run of training: settings, log, checkpoints
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
+    ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
     └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
         └── pictures/<slide_id>.jpg
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
-WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "reports", ".locks"})
+WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "embeddings", "reports", ".locks"})
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
@@ -78,6 +79,32 @@ class Workspace:
             raise NoSlidesError(
                 f"workspace {self.root} has no tile stores; make them with `wsi-tower tile SLIDES "
                 f"-w {self.root}`, or choose another workspace with -w"
+            )
+        return found
+
+    def embeddings(self, encoder: str) -> Path:
+        """Folder of the embedding caches of an encoder, named by its slug."""
+        return self.root / "embeddings" / encoder
+
+    def embedding_cache(self, encoder: str, slide_id: str) -> Path:
+        """The slide's embedding cache of an encoder."""
+        return self.embeddings(encoder) / f"{slide_id}.h5"
+
+    def embedding_caches(self, encoder: str) -> list[Path]:
+        """Every embedding cache of an encoder, by name.
+
+        Raises:
+            NoSlidesError: there is none; the message holds the encoders that there are.
+        """
+        caches = self.embeddings(encoder).glob("*.h5")
+        found = sorted(path for path in caches if not path.name.startswith("."))
+        if not found:
+            folders = {path.parent.name for path in self.embeddings("*").parent.glob("*/[!.]*.h5")}
+            others = f"only of {', '.join(sorted(folders))}" if folders else "nor of any other"
+            raise NoSlidesError(
+                f"workspace {self.root} has no embeddings of encoder {encoder}, {others}; make "
+                f"them with `wsi-tower embed --encoder {encoder} -w {self.root}`, or choose "
+                f"another workspace with -w"
             )
         return found
 
