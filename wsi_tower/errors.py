@@ -26,6 +26,7 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── TooFewTilesError
     │   ├── DivergedError                     the loss is no longer a number
     │   └── CheckpointError                   of another method, version or settings, or damaged
+    ├── ScoreError                            there is nothing that a score could be taken of
     ├── StoreError                            an artefact on disk
     │   ├── OtherSettingsError                made with other settings; never reused silently
     │   ├── StoreBusyError                    another process is writing it
@@ -60,6 +61,7 @@ __all__ = [
     "NoSlidesError",
     "OtherSettingsError",
     "ResolutionError",
+    "ScoreError",
     "SettingsError",
     "SlideError",
     "SlideListError",
@@ -215,6 +217,12 @@ class CheckpointError(TrainingError):
     """A checkpoint is of another method, version or settings, or is damaged."""
 
     reason = "checkpoint"
+
+
+class ScoreError(WsiTowerError):
+    """There is nothing that a score could be taken of: too few slides, no tumour, no numbers."""
+
+    reason = "score"
 
 
 class StoreError(WsiTowerError):
