@@ -1,5 +1,6 @@
 """What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
 
+from wsi_tower.report.embedding_picture import EmbeddedTiles, embedding_picture
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
@@ -7,8 +8,10 @@ from wsi_tower.report.record import RunRecord
 from wsi_tower.report.training_picture import restoration_picture, training_picture
 
 __all__ = [
+    "EmbeddedTiles",
     "PairsOfSlide",
     "RunRecord",
+    "embedding_picture",
     "pairs_picture",
     "restoration_picture",
     "tiling_picture",
