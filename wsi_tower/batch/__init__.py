@@ -7,7 +7,7 @@ that catches every exception.
 from wsi_tower.batch.cluster import worker_number
 from wsi_tower.batch.loop import run_batch
 from wsi_tower.batch.rows import Outcome, SlideRow, Status
-from wsi_tower.batch.settings import BatchSettings
+from wsi_tower.batch.settings import BatchSettings, usable_cores
 from wsi_tower.batch.work import Progress, unwatched
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Status",
     "run_batch",
     "unwatched",
+    "usable_cores",
     "worker_number",
 ]

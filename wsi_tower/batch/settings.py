@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from wsi_tower.errors import SettingsError
 
-__all__ = ["BatchSettings"]
+__all__ = ["BatchSettings", "usable_cores"]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,7 @@ class BatchSettings:
     @property
     def processes(self) -> int:
         """Local processes, were there slides enough."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return self.workers or cores or 1
+        return self.workers or usable_cores()
 
     def processes_for(self, slides: int) -> int:
         """Local processes for so many slides."""
