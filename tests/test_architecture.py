@@ -50,6 +50,7 @@ KEPT_INSIDE = {
     "torch": {"models", "training", "pretrain", "embeddings"},
     "h5py": {"embeddings"},
     "faiss": {"retrieval"},
+    "umap": {"scores"},
     "timm": {"models"},
     "safetensors": {"models"},
     "huggingface_hub": {"models"},

@@ -20,14 +20,12 @@ Examples:
   wsi-tower evaluate addr --encoder tower --encoder similarity
   wsi-tower evaluate retrieval --annotations lesion_annotations
   wsi-tower evaluate retrieval --annotations truth --where split=test --plot
-
-Each has its own help: `wsi-tower evaluate addr --help`.
 """
 _ADDR_EPILOG = """\b
 Examples:
-  wsi-tower evaluate addr -w study                   all encoders of the workspace, and floors
-  wsi-tower evaluate addr --near 1792um --far 9408um as in 8 and 42 tiles of 224 px at 1 µm/px
-  wsi-tower evaluate addr --where split=test --json  the slides of a column's value
+  wsi-tower evaluate addr -w study                     all its encoders, and floors
+  wsi-tower evaluate addr --near 1792um --far 9408um   8 and 42 tiles of 224 px at 1 µm/px
+  wsi-tower evaluate addr --where split=test --json    slides with this in the cohort table
 """
 _RETRIEVAL_EPILOG = """\b
 Examples:

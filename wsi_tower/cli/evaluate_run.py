@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import click
 import numpy as np
 
 from wsi_tower.annotations import TumourClasses, find_annotations
@@ -81,6 +82,8 @@ class Request:
     """How intervals are drawn."""
     csv: Path | None
     """Where the table goes."""
+    quiet: bool
+    """Whether to say nothing on the way."""
 
     @classmethod
     def parsed(cls, shared: Shared, values: Mapping[str, Any]) -> Self:
@@ -104,12 +107,17 @@ class Request:
             floors=values["floors"],
             bootstrap=BootstrapSettings(values["resamples"], seed=values["seed"]),
             csv=values["csv"],
+            quiet=shared.json,
         )
 
     def cohorts(self) -> list[Cohort]:
         """The encoders, and then what they have to beat."""
         cohorts = [open_cohort(self.workspaces, name, self.choice) for name in self.encoders]
-        return cohorts + (floors_of(cohorts) if self.floors else [])
+        return cohorts + (floors_of(cohorts, self._made) if self.floors else [])
+
+    def _made(self, floor: str, slide_id: str) -> None:
+        if not self.quiet:
+            click.echo(f"made floor {floor} of {slide_id}", err=True)
 
 
 def run_addr(request: Request, values: Mapping[str, Any]) -> Evaluation:

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _WHO = ("encoder", "descriptor", "stain")
+_STAINS = {"none": "as scanned", "macenko": "normalised by Macenko's method"}
 ADDR_HEADS = (*_WHO, "ADDR", "95 % over slides", "mean of slides", "")
 """Heads of the table of ADDR; the last column says what is a floor."""
 
@@ -145,12 +146,14 @@ def file_notes(files: AnnotationFiles, cohort: Cohort) -> Iterator[str]:
 
 def stain_notes(cohorts: Sequence[Cohort]) -> Iterator[str]:
     """Which encoders saw other tiles than the published ones did, and how to mend that."""
+    normalised = {one.caches[0].encoder_id for one in cohorts if one.stain == "reinhard"}
     for cohort in cohorts:
-        if cohort.role == "encoder" and cohort.stain == "none":
+        name = cohort.caches[0].encoder_id
+        if cohort.role == "encoder" and cohort.stain != "reinhard" and name not in normalised:
             yield (
-                f"{cohort.encoder} saw tiles as scanned; published scores are of tiles normalised "
-                f"by Reinhard's method in LAB: `wsi-tower embed --encoder {cohort.encoder} --stain "
-                f"reinhard --overwrite`"
+                f"{cohort.encoder} saw tiles {_STAINS[cohort.stain]}; published scores are of "
+                f"tiles normalised by Reinhard's method in LAB: `wsi-tower embed --encoder {name} "
+                f"--stain reinhard`, then evaluate {cohort.encoder}-reinhard"
             )
 
 

@@ -19,6 +19,7 @@ from wsi_tower.models.saved import (
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
+from wsi_tower.models.untrained import untrained_network
 
 __all__ = [
     "UNET_WIDTHS",
@@ -43,5 +44,6 @@ __all__ = [
     "newest_encoder",
     "save_network",
     "slug",
+    "untrained_network",
     "weights_digest",
 ]

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _PATIENT = "patient"
+_PUBLISHED_STAIN = "reinhard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def open_cohort(
 
     Args:
         workspaces: where its caches lie; a workspace may have none.
-        encoder: its slug, as the folder below ``embeddings`` is called.
+        encoder: its slug, as the folder below ``embeddings`` is called; without one, the folder
+            ``<encoder>-reinhard``, which has the published stain normalisation.
         choice: which slides.
 
     Raises:
@@ -118,7 +120,7 @@ def open_cohort(
     caches = tuple(found[place] for _, place in kept)
     _check_made_alike(encoder, caches)
     patients = [columns[place].get(choice.patient_column) or slide_id for slide_id, place in kept]
-    return Cohort(encoder, caches, tuple(patients))
+    return Cohort(caches[0].encoder, caches, tuple(patients))
 
 
 def check_same_tiles(cohorts: Sequence[Cohort]) -> None:
@@ -180,9 +182,11 @@ def _fractions(path: Path, cache: EmbeddingCache, classes: TumourClasses) -> NDA
 
 
 def _cache_paths(workspaces: Sequence[Workspace], encoder: str) -> list[Path]:
-    having = [one for one in workspaces if any(one.embeddings(encoder).glob("[!.]*.h5"))]
-    # With none, the first says what there is instead.
-    return [path for one in having or workspaces[:1] for path in one.embedding_caches(encoder)]
+    for name in (encoder, f"{encoder}-{_PUBLISHED_STAIN}"):
+        having = [one for one in workspaces if any(one.embeddings(name).glob("[!.]*.h5"))]
+        if having:
+            return [path for one in having for path in one.embedding_caches(name)]
+    return workspaces[0].embedding_caches(encoder)  # which says what there is instead
 
 
 def _check_different_slides(caches: Iterable[EmbeddingCache]) -> None:

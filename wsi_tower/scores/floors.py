@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsi_tower.batch import unwatched
 from wsi_tower.embeddings import CacheContents, open_cache, write_cache
 from wsi_tower.errors import CorruptStoreError
-from wsi_tower.records import held_lock
 from wsi_tower.scores.cohort import Cohort
+from wsi_tower.scores.untrained import UNTRAINED, untrained_floor
 from wsi_tower.tiles import TileStore
 from wsi_tower.workspace import Workspace
 
@@ -23,14 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wsi_tower.embeddings import EmbeddingCache
+    from wsi_tower.scores.untrained import Told
 
 __all__ = ["COLOUR", "colour_floor", "colour_statistics", "floors_of", "is_floor"]
 
 COLOUR = "colour-statistics"
 """Slug of the floor that knows colour alone."""
-
-UNTRAINED = "untrained-"
-"""How the slugs of encoders with random weights begin."""
 
 _TILES_AT_ONCE = 128
 
@@ -40,25 +39,42 @@ def is_floor(encoder: str) -> bool:
     return encoder == COLOUR or encoder.startswith(UNTRAINED)
 
 
-def floors_of(cohorts: Sequence[Cohort]) -> list[Cohort]:
-    """The floors of some encoders that saw the same tiles, made where they are missing.
+def floors_of(cohorts: Sequence[Cohort], on_slide: Told = unwatched) -> list[Cohort]:
+    """What some encoders that saw the same tiles have to beat, made where it is missing.
+
+    One floor knows colour alone; the others have the architectures of the encoders and random
+    weights. Encoders that came from a Python file have no such floor.
+
+    Args:
+        cohorts: the encoders.
+        on_slide: called with the floor and the slide of each cache that is made.
 
     Raises:
         CorruptStoreError: a tile store is missing, damaged, or of other tiles than the caches.
         StorageError: the disk refused.
+        WsiTowerError: see `embed_slide`.
     """
     named = {cohort.encoder for cohort in cohorts}
-    return [colour_floor(cohorts[0])] if COLOUR not in named else []
+    floors = [
+        untrained_floor(cohort, on_slide) for cohort in cohorts if not is_floor(cohort.encoder)
+    ]
+    random = {floor.encoder: floor for floor in floors if floor is not None}
+    found = [*random.values(), colour_floor(cohorts[0], on_slide)]
+    return [floor for floor in found if floor.encoder not in named]
 
 
-def colour_floor(cohort: Cohort) -> Cohort:
+def colour_floor(cohort: Cohort, on_slide: Told = unwatched) -> Cohort:
     """The same tiles described by their colour as scanned, never normalised.
+
+    Args:
+        cohort: an encoder that has to beat it.
+        on_slide: called with the floor and the slide of each cache that is made.
 
     Raises:
         CorruptStoreError: a tile store is missing, damaged, or of other tiles than the cache.
         StorageError: the disk refused.
     """
-    caches = tuple(_colour_cache(cache) for cache in cohort.caches)
+    caches = tuple(_colour_cache(cache, on_slide) for cache in cohort.caches)
     return Cohort(COLOUR, caches, cohort.patients, role="floor")
 
 
@@ -75,13 +91,17 @@ def colour_statistics(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.concatenate([flat.mean(axis=1), flat.std(axis=1)], axis=1)
 
 
-def _colour_cache(cache: EmbeddingCache) -> EmbeddingCache:
+def _colour_cache(cache: EmbeddingCache, on_slide: Told) -> EmbeddingCache:
     """The colours of a slide's tiles: those kept, or new ones where there are none of these."""
     home = Workspace(cache.workspace)
     path = home.embedding_cache(COLOUR, cache.slide_id)
-    with held_lock(home.lock(path), wait=True):
+    with home.owned(path, wait=True) as alone:
         kept = _kept(path, cache)
-        return kept or write_cache(path, _colours(cache), alone=True)
+        if kept is not None:
+            return kept
+        made = write_cache(path, _colours(cache), alone=alone)
+    on_slide(COLOUR, cache.slide_id)
+    return made
 
 
 def _kept(path: Path, cache: EmbeddingCache) -> EmbeddingCache | None:
@@ -93,7 +113,7 @@ def _kept(path: Path, cache: EmbeddingCache) -> EmbeddingCache | None:
 
 
 def _colours(cache: EmbeddingCache) -> CacheContents:
-    with TileStore.open(cache.workspace / cache.slide.tile_store, decode="fast") as store:
+    with TileStore.open(cache.workspace / cache.slide.tile_store) as store:
         if not np.array_equal(store.xy_l0, cache.coords_l0):
             raise CorruptStoreError(
                 f"store {store.path} has other tiles than {cache.path}; embed the slide again with "

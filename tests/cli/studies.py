@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from click.testing import CliRunner
@@ -16,10 +15,13 @@ from wsi_tower.phantom import PhantomSettings, write_phantoms
 from wsi_tower.tiles import TileStore
 from wsi_tower.workspace import Workspace
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 Describe = Callable[[TileStore, int], NDArray[np.floating[Any]]]
 """From a slide's store and number to descriptors (N, D)."""
 
-SLIDES = PhantomSettings(4, width_um=2400, height_um=1800, mpp=2, tile_px=64, pen_every=0)
+SLIDES = PhantomSettings(4, width_um=1600, height_um=1200, mpp=2, tile_px=64, pen_every=0)
 """Two patients with two slides each."""
 
 
