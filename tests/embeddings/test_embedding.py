@@ -52,7 +52,7 @@ def job_for(workspace: Workspace, name: str = "tower", **more: Any) -> EmbedJob:
     choice = EncoderChoice(name=name)
     encoder = load_tile_encoder(choice, workspace, settings.descriptor)
     folder = of_recipe.pop("folder", encoder.folder(settings.stain))
-    values = {"forward": CPU} | of_recipe
+    values: dict[str, Any] = {"forward": CPU} | of_recipe
     recipe = Recipe(workspace, choice, encoder.digest, folder, settings, **values)
     return EmbedJob(workspace.tile_store(SLIDE), recipe, **of_job)
 
@@ -311,7 +311,7 @@ def test_training_during_the_run_is_seen(study: Workspace) -> None:
     job = job_for(study)
     saved_encoder(study, seed=1)
     with pytest.raises(
-        EncoderError, match="it was trained again.* meanwhile; run the command again"
+        EncoderError, match=r"it was trained again.* meanwhile; run the command again"
     ):
         embed_slide(job)
 
