@@ -156,7 +156,7 @@ def _recipe(request: EmbedRequest, home: Workspace, stores: dict[str, Path]) -> 
     return Recipe(
         home,
         choice,
-        encoder.parents["encoder"],
+        encoder.digest,
         folder,
         request.settings,
         _shared_threads(request.forward, request.batch, len(stores)),

@@ -48,7 +48,7 @@ class Recipe:
     choice: EncoderChoice
     """The encoder, by name or file."""
     digest: str
-    """Of the encoder's weights: those and no others."""
+    """`TileEncoder.digest`: this encoder and no other."""
     folder: str
     """Name of the caches' folder: the encoder's, and what sets them apart."""
     settings: EmbedSettings = field(default_factory=EmbedSettings)
@@ -109,6 +109,8 @@ def embed_slide(job: EmbedJob, wait: bool = True, progress: Progress = unwatched
         contents = _Contents(job, store, embedder)
         done = None if job.overwrite else contents.already_at(path)
         if done is not None:
+            if done.slide != contents.slide:
+                done = write_cache(path, contents.again(done), alone=alone)
             return Outcome("skipped", len(done), contents.details(done))
         began = time.perf_counter()
         made = contents.made(progress)
@@ -133,10 +135,10 @@ def embedder_for(recipe: Recipe) -> Embedder:
 @lru_cache(maxsize=1)
 def _loaded(recipe: Recipe, number: int) -> Embedder:
     encoder = load_tile_encoder(recipe.choice, recipe.workspace, recipe.settings.descriptor)
-    if encoder.parents["encoder"] != recipe.digest:
+    if encoder.digest != recipe.digest:
         raise EncoderError(
             f"encoder {encoder.encoder_id} is not the one that this run began with: it was trained "
-            f"again meanwhile; run the command again"
+            f"again, or its file changed, meanwhile; run the command again"
         )
     return Embedder(
         encoder,
@@ -191,24 +193,42 @@ class _Contents:
     def made(self, progress: Progress) -> CacheContents:
         """Contents with the features of every tile."""
         store, slide_id = self.store, self.job.slide_id
+        # Before the pixels: a store replaced meanwhile is told by its digest, not as damaged.
+        coords_l0, centre_um = store.xy_l0, store.centre_um
         features = self.embedder.of_store(
             store, lambda done, total: progress(slide_id, done, total)
         )
         slide = described_slide(features, self.job.recipe.settings)
         return CacheContents(
-            slide=self._slide(),
+            slide=self.slide,
             encoder_id=self.embedder.encoder.encoder_id,
             descriptor=self.embedder.encoder.descriptor,
             features=features,
-            coords_l0=store.xy_l0,
-            centre_um=store.centre_um,
+            coords_l0=coords_l0,
+            centre_um=centre_um,
             slide_descriptor=slide.vector,
             mosaic=slide.mosaic,
             settings=self.settings,
             parents=self.parents,
         )
 
-    def _slide(self) -> CachedSlide:
+    def again(self, cache: EmbeddingCache) -> CacheContents:
+        """Contents with the arrays of a cache whose slide has moved, or cohort changed."""
+        return CacheContents(
+            slide=self.slide,
+            encoder_id=cache.encoder_id,
+            descriptor=cache.descriptor,
+            features=cache.features,
+            coords_l0=cache.coords_l0,
+            centre_um=cache.centre_um,
+            slide_descriptor=cache.slide_descriptor,
+            mosaic=cache.mosaic,
+            settings=cache.header.settings,
+            parents=cache.header.parents,
+        )
+
+    @cached_property
+    def slide(self) -> CachedSlide:
         """The slide, with its paths as seen from the workspace that takes the cache."""
         home = self.job.recipe.workspace.root.absolute()
         store = self.job.store.absolute()
