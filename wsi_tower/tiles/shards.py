@@ -1,9 +1,7 @@
 """Shard files of Zarr v3, written from chunks that are already encoded, and read at random.
 
-Layout (Zarr v3, sharding codec 1.0): the chunks' bytes one after another; then the index, an array
-of little-endian uint64 pairs (offset, byte count) with one pair a chunk and 2⁶⁴-1 for a missing
-one; then the CRC-32C of the index. zarr-python reads and writes the same, but decodes and encodes
-on the way and reads the index again at each access.
+How they are laid out stands in `wsi_tower.arrays`. zarr-python reads and writes the same, but
+decodes and encodes on the way and reads the index again at each access.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import google_crc32c
 import numpy as np
 
+from wsi_tower.arrays import MISSING, index_tail
 from wsi_tower.errors import CorruptStoreError
 from wsi_tower.records import content_hasher
 
@@ -31,7 +30,6 @@ __all__ = ["CHUNKS_PER_SHARD", "ShardFiles", "ShardReader", "ShardWriter", "sett
 
 CHUNKS_PER_SHARD = 1024
 """20 shards for a slide of 20 000 tiles; about 20 MB each with JPEG tiles of 256 px."""
-_MISSING = np.uint64(2**64 - 1)
 _INDEX_BYTES = CHUNKS_PER_SHARD * 16
 _CRC_BYTES = 4
 _READ_BYTES = 1 << 22
@@ -81,9 +79,7 @@ class ShardWriter:
         """Finish the last shard."""
         if self._file is None:
             return
-        index = self._index.astype("<u8").tobytes()
-        self._write(index)
-        self._write(google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
+        self._write(index_tail(self._index))
         self._digests.append(self._shard_digest.digest())
         self._settle(self._file, self._digests[-1])
         self._file = None
@@ -104,7 +100,7 @@ class ShardWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w+b", buffering=0)
         self._shard_digest = content_hasher()
-        self._index = np.full((CHUNKS_PER_SHARD, 2), _MISSING, np.uint64)
+        self._index = np.full((CHUNKS_PER_SHARD, 2), MISSING, np.uint64)
 
     def _write(self, content: bytes | memoryview) -> None:
         assert self._file is not None

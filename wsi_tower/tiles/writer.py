@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, ZstdCodec
 
 from wsi_tower.annotations import write_geojson
+from wsi_tower.arrays import ArrayLayout, create_array, create_group, zstd_codecs
+from wsi_tower.jpeg import encode
 from wsi_tower.jpeg.codec import JpegCodec
 from wsi_tower.ngff import write_label_image
 from wsi_tower.records import digest
 from wsi_tower.slides import shrunk
-from wsi_tower.tiles.columns import FLAT_KEYS, column_digest, write_columns
+from wsi_tower.tiles.columns import column_digest, write_columns
 from wsi_tower.tiles.encoding import ZSTD_LEVEL, encoded_tiles, tile_encoder
 from wsi_tower.tiles.native import native_level
 from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter, settle
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
 
 _THUMBNAIL_PX = 1024
+_SMALL = 3
+"""Threads for all that is no pixels, beside those that copy: none waits for the other."""
 TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
 """Values of the tissue label image, their names and colours."""
 
@@ -98,23 +100,20 @@ def write_store(
         UnreadableSlideError: the slide is damaged at one of its tiles.
         OSError: the disk refused.
     """
-    root = zarr.create_group(store=folder, zarr_format=3)
-    tiles = root.create_group("tiles")
+    create_group(folder / "tiles")
     digests = {name: column_digest(values) for name, values in contents.columns.items()}
     stored_bytes = 0
-    with _pool(threads) as pool:
-        tissue = pool.submit(_write_tissue, folder, slide, contents)
-        columns = pool.submit(write_columns, tiles, contents.columns)
-        thumbnail = pool.submit(_write_thumbnail, root, slide, contents.overview)
+    with _pool(threads) as pool, _pool(_SMALL) as beside:
+        tissue = beside.submit(_write_tissue, folder, slide, contents)
+        columns = beside.submit(write_columns, folder / "tiles", contents.columns)
+        thumbnail = beside.submit(_write_thumbnail, folder, slide, contents.overview)
         if contents.pixels != "none":
-            writer = _write_pixels(
-                pool, tiles, folder / "tiles" / "pixels", slide, contents, progress
-            )
+            writer = _write_pixels(pool, folder / "tiles" / "pixels", slide, contents, progress)
             digests["pixels"], stored_bytes = writer.digest, writer.stored_bytes
         columns.result()
         thumbnail.result()
         digests["tissue"] = tissue.result()
-    root.attrs["wsi_tower"] = {
+    record = {
         **contents.header.completed(digest(digests)).to_json(),
         "array_digests": digests,
         "slide": contents.slide,
@@ -125,6 +124,7 @@ def write_store(
             "bytes": stored_bytes,
         },
     }
+    create_group(folder, {"wsi_tower": record})
 
 
 @contextmanager
@@ -157,33 +157,31 @@ def _write_tissue(folder: Path, slide: Slide, contents: StoreContents) -> str:
     return column_digest(labels)
 
 
-def _write_thumbnail(root: zarr.Group, slide: Slide, overview: Overview) -> None:
+def _write_thumbnail(folder: Path, slide: Slide, overview: Overview) -> None:
     is_fine = max(overview.rgb.shape) >= _THUMBNAIL_PX
     overview = shrunk(overview, _THUMBNAIL_PX) if is_fine else slide.thumbnail(_THUMBNAIL_PX)
-    array = root.create_array(
-        "thumbnail",
-        shape=overview.rgb.shape,
-        dtype="uint8",
-        chunks=overview.rgb.shape,
-        serializer=JpegCodec(quality=90, subsampling="444"),
-        compressors=None,
-        filters=None,
+    codec = JpegCodec(quality=90, subsampling="444")
+    layout = ArrayLayout(
+        overview.rgb.shape,
+        overview.rgb.dtype,
+        chunk=overview.rgb.shape,
+        codecs=[codec.to_dict()],
         attributes={"pitch_l0": overview.pitch_l0},
-        chunk_key_encoding=FLAT_KEYS,
     )
-    array[...] = overview.rgb
+    create_array(folder / "thumbnail", layout)
+    stream = encode(overview.rgb, quality=codec.quality, subsampling=codec.subsampling)
+    layout.file(folder / "thumbnail", (0, 0, 0)).write_bytes(stream)
 
 
 def _write_pixels(
     pool: Executor,
-    tiles: zarr.Group,
     folder: Path,
     slide: Slide,
     contents: StoreContents,
     progress: Callable[[int, int], None],
 ) -> ShardWriter:
     """Write the array of pixels; the closed writer tells what it wrote."""
-    _create_pixels(tiles, slide, contents)
+    _create_pixels(folder, slide, contents)
     encoder = tile_encoder(contents.pixels, contents.jpeg_quality, contents.subsampling)
     settled: list[Future[None]] = []
     writer = ShardWriter(folder, lambda *shard: settled.append(pool.submit(settle, *shard)))
@@ -201,28 +199,26 @@ def _write_pixels(
     return writer
 
 
-def _create_pixels(tiles: zarr.Group, slide: Slide, contents: StoreContents) -> None:
-    """Make the array of pixels; its chunks are written beside zarr."""
+def _create_pixels(folder: Path, slide: Slide, contents: StoreContents) -> None:
+    """Make the array of pixels, still without any."""
     side = contents.plan.tile_px
-    tiles.create_array(
-        "pixels",
-        shape=(contents.tiles, side, side, 3),
-        dtype="uint8",
-        chunks=(1, side, side, 3),
-        shards=(CHUNKS_PER_SHARD, side, side, 3),
+    layout = ArrayLayout(
+        (contents.tiles, side, side, 3),
+        np.dtype(np.uint8),
+        chunk=(1, side, side, 3),
+        shard=(CHUNKS_PER_SHARD, side, side, 3),
+        codecs=_codecs(slide, contents),
         fill_value=255,
-        filters=None,
         dimension_names=("tile", "y", "x", "channel"),
-        chunk_key_encoding=FLAT_KEYS,
-        **_codecs(slide, contents),
     )
+    create_array(folder, layout)
 
 
-def _codecs(slide: Slide, contents: StoreContents) -> dict[str, Any]:
+def _codecs(slide: Slide, contents: StoreContents) -> list[dict[str, Any]]:
     if contents.pixels == "lossless":
-        return {"serializer": BytesCodec(endian=None), "compressors": ZstdCodec(level=ZSTD_LEVEL)}
+        return zstd_codecs(np.dtype(np.uint8), ZSTD_LEVEL)
     codec = JpegCodec(quality=contents.jpeg_quality, subsampling=contents.subsampling)
     if contents.pixels == "native":
         family = native_level(slide, contents.plan).family
         codec = dataclasses.replace(codec, colour=family.colour, tables=family.tables)
-    return {"serializer": codec, "compressors": None}
+    return [codec.to_dict()]
