@@ -6,10 +6,11 @@ The caller owns the folder and puts it in place; here nothing knows of workspace
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,9 @@ from wsi_tower.ngff import write_label_image
 from wsi_tower.records import digest
 from wsi_tower.slides import shrunk
 from wsi_tower.tiles.columns import column_digest, write_columns
-from wsi_tower.tiles.encoding import ZSTD_LEVEL, encoded_tiles, tile_encoder
-from wsi_tower.tiles.native import native_level
-from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardWriter, settle
+from wsi_tower.tiles.encoding import BATCH_TILES, ZSTD_LEVEL, batches, encoded_tiles, tile_encoder
+from wsi_tower.tiles.native import native_level, native_rows
+from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardFile, joined_digest
 from wsi_tower.tissue import tissue_outlines
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
 
 _THUMBNAIL_PX = 1024
-_SMALL = 3
-"""Threads for all that is no pixels, beside those that copy: none waits for the other."""
+_BESIDE = 4
+"""Threads beside those that copy or encode, for what mostly waits for the disk."""
 TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
 """Values of the tissue label image, their names and colours."""
 
@@ -79,6 +80,15 @@ class StoreContents:
         return len(self.columns["xy_l0"])
 
 
+class _Pools(NamedTuple):
+    """Who does what while a store is written."""
+
+    work: Executor
+    """Threads that read and encode pixels."""
+    beside: Executor
+    """Threads for the rest, and for waiting until shards are on the disk."""
+
+
 def write_store(
     folder: Path,
     slide: Slide,
@@ -103,13 +113,15 @@ def write_store(
     create_group(folder / "tiles")
     digests = {name: column_digest(values) for name, values in contents.columns.items()}
     stored_bytes = 0
-    with _pool(threads) as pool, _pool(_SMALL) as beside:
+    with _pool(threads) as pool, _pool(_BESIDE) as beside:
+        pools = _Pools(pool, beside)
         tissue = beside.submit(_write_tissue, folder, slide, contents)
         columns = beside.submit(write_columns, folder / "tiles", contents.columns)
         thumbnail = beside.submit(_write_thumbnail, folder, slide, contents.overview)
         if contents.pixels != "none":
-            writer = _write_pixels(pool, folder / "tiles" / "pixels", slide, contents, progress)
-            digests["pixels"], stored_bytes = writer.digest, writer.stored_bytes
+            shards = _write_pixels(pools, folder / "tiles" / "pixels", slide, contents, progress)
+            digests["pixels"] = joined_digest(shard.digest for shard in shards)
+            stored_bytes = sum(shard.stored_bytes for shard in shards)
         columns.result()
         thumbnail.result()
         digests["tissue"] = tissue.result()
@@ -174,29 +186,84 @@ def _write_thumbnail(folder: Path, slide: Slide, overview: Overview) -> None:
 
 
 def _write_pixels(
-    pool: Executor,
+    pools: _Pools,
     folder: Path,
     slide: Slide,
     contents: StoreContents,
     progress: Callable[[int, int], None],
-) -> ShardWriter:
-    """Write the array of pixels; the closed writer tells what it wrote."""
+) -> list[ShardFile]:
+    """Write the array of pixels; the closed shards tell what was written."""
     _create_pixels(folder, slide, contents)
-    encoder = tile_encoder(contents.pixels, contents.jpeg_quality, contents.subsampling)
+    write = _copied if contents.pixels == "native" else _encoded
+    with ExitStack() as files:
+        shards: list[ShardFile] = []
+        for shard in write(pools, folder, slide, contents, progress):
+            files.callback(shard.close)  # where a later one fails
+            shards.append(shard)
+        return shards
+
+
+def _copied(
+    pools: _Pools,
+    folder: Path,
+    slide: Slide,
+    contents: StoreContents,
+    progress: Callable[[int, int], None],
+) -> Iterator[ShardFile]:
+    """Shards of the slide's own streams, each copied by one thread.
+
+    Two threads that write to one file would wait for each other in the kernel.
+    """
+    level = native_level(slide, contents.plan)
+    rows = native_rows(level, contents.plan, contents.columns["xy_l0"])
+
+    def copied(number: int) -> tuple[ShardFile, Future[None]]:
+        shard = ShardFile(folder, number)
+        with ExitStack() as on_failure:
+            on_failure.callback(shard.close)
+            first = number * CHUNKS_PER_SHARD
+            for batch in batches(rows[first : first + CHUNKS_PER_SHARD]):
+                shard.append(level.read_many(batch))
+            shard.finish()
+            on_failure.pop_all()
+        return shard, pools.beside.submit(shard.settle)
+
+    done = 0
     settled: list[Future[None]] = []
-    writer = ShardWriter(folder, lambda *shard: settled.append(pool.submit(settle, *shard)))
-    try:
-        for streams in encoded_tiles(
-            pool, slide, contents.plan, contents.columns["xy_l0"], encoder
-        ):
-            writer.append(streams)
-            progress(writer.chunks, contents.tiles)
-        writer.close()
-    finally:
-        writer.discard()
-    for shard in settled:
-        shard.result()
-    return writer
+    for shard, one in pools.work.map(copied, range(_shards(contents))):
+        done += shard.chunks
+        progress(done, contents.tiles)
+        settled.append(one)
+        yield shard
+    for one in settled:
+        one.result()
+
+
+def _encoded(
+    pools: _Pools,
+    folder: Path,
+    slide: Slide,
+    contents: StoreContents,
+    progress: Callable[[int, int], None],
+) -> Iterator[ShardFile]:
+    """Shards of tiles that are encoded anew: by all threads, batch after batch."""
+    encoder = tile_encoder(contents.pixels, contents.jpeg_quality, contents.subsampling)
+    streams = encoded_tiles(pools.work, slide, contents.plan, contents.columns["xy_l0"], encoder)
+    settled: list[Future[None]] = []
+    for number in range(_shards(contents)):
+        shard = ShardFile(folder, number)
+        yield shard
+        for batch in itertools.islice(streams, CHUNKS_PER_SHARD // BATCH_TILES):
+            shard.append(batch)
+            progress(number * CHUNKS_PER_SHARD + shard.chunks, contents.tiles)
+        shard.finish()
+        settled.append(pools.beside.submit(shard.settle))
+    for one in settled:
+        one.result()
+
+
+def _shards(contents: StoreContents) -> int:
+    return -(-contents.tiles // CHUNKS_PER_SHARD)
 
 
 def _create_pixels(folder: Path, slide: Slide, contents: StoreContents) -> None:
