@@ -18,6 +18,7 @@ from wsi_tower.cli.evaluate_told import (
     addr_notes,
     addr_row,
     file_notes,
+    floor_notes,
     slides_and_tiles,
     stain_notes,
     tumour_cells,
@@ -113,7 +114,7 @@ class Request:
     def cohorts(self) -> list[Cohort]:
         """The encoders, and then what they have to beat."""
         cohorts = [open_cohort(self.workspaces, name, self.choice) for name in self.encoders]
-        return cohorts + (floors_of(cohorts, self._made) if self.floors else [])
+        return cohorts + (floors_of(cohorts, self.workspaces, self._made) if self.floors else [])
 
     def _made(self, floor: str, slide_id: str) -> None:
         if not self.quiet:
@@ -142,7 +143,7 @@ def run_addr(request: Request, values: Mapping[str, Any]) -> Evaluation:
         settings=asdict(settings) | {"resamples": request.bootstrap.resamples},
         rows=rows,
         table=(ADDR_HEADS, *map(addr_cells, cohorts, scores)),
-        notes=(*addr_notes(scores[0]), *stain_notes(cohorts)),
+        notes=(*addr_notes(scores[0]), *stain_notes(cohorts), *floor_notes(cohorts)),
         written=(),
         seconds=round(time.perf_counter() - began, 3),
     )
@@ -176,7 +177,7 @@ def run_retrieval(request: Request, values: Mapping[str, Any]) -> Evaluation:
         settings=asdict(settings) | {"classes": asdict(classes)},
         rows=rows,
         table=(tumour_heads(settings), *map(tumour_cells, cohorts, scores)),
-        notes=(*file_notes(files, cohorts[0]), *stain_notes(cohorts)),
+        notes=(*file_notes(files, cohorts[0]), *stain_notes(cohorts), *floor_notes(cohorts)),
         written=tuple(pictures),
         seconds=round(time.perf_counter() - began, 3),
     )

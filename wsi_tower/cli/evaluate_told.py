@@ -23,6 +23,7 @@ __all__ = [
     "addr_notes",
     "addr_row",
     "file_notes",
+    "floor_notes",
     "slides_and_tiles",
     "stain_notes",
     "tumour_cells",
@@ -155,6 +156,16 @@ def stain_notes(cohorts: Sequence[Cohort]) -> Iterator[str]:
                 f"tiles normalised by Reinhard's method in LAB: `wsi-tower embed --encoder {name} "
                 f"--stain reinhard`, then evaluate {cohort.encoder}-reinhard"
             )
+
+
+def floor_notes(cohorts: Sequence[Cohort]) -> Iterator[str]:
+    """Whether a floor that was asked for is missing."""
+    floors = [one.encoder for one in cohorts if one.role == "floor"]
+    if floors and not any(name.startswith("untrained") for name in floors):
+        yield (
+            "there is no floor of random weights, since the encoders' architecture is not known "
+            "here; name the workspace that has their folder with another -w"
+        )
 
 
 def write_csv(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -39,14 +39,18 @@ def is_floor(encoder: str) -> bool:
     return encoder == COLOUR or encoder.startswith(UNTRAINED)
 
 
-def floors_of(cohorts: Sequence[Cohort], on_slide: Told = unwatched) -> list[Cohort]:
+def floors_of(
+    cohorts: Sequence[Cohort], workspaces: Sequence[Workspace], on_slide: Told = unwatched
+) -> list[Cohort]:
     """What some encoders that saw the same tiles have to beat, made where it is missing.
 
     One floor knows colour alone; the others have the architectures of the encoders and random
-    weights. Encoders that came from a Python file have no such floor.
+    weights. An encoder of a Python file, or whose record is in none of the workspaces, has no such
+    floor.
 
     Args:
         cohorts: the encoders.
+        workspaces: where their records lie.
         on_slide: called with the floor and the slide of each cache that is made.
 
     Raises:
@@ -56,7 +60,9 @@ def floors_of(cohorts: Sequence[Cohort], on_slide: Told = unwatched) -> list[Coh
     """
     named = {cohort.encoder for cohort in cohorts}
     floors = [
-        untrained_floor(cohort, on_slide) for cohort in cohorts if not is_floor(cohort.encoder)
+        untrained_floor(cohort, workspaces, on_slide)
+        for cohort in cohorts
+        if not is_floor(cohort.encoder)
     ]
     random = {floor.encoder: floor for floor in floors if floor is not None}
     found = [*random.values(), colour_floor(cohorts[0], on_slide)]

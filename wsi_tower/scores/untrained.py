@@ -10,7 +10,7 @@ from wsi_tower.scores.cohort import Cohort
 from wsi_tower.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wsi_tower.embeddings import EmbeddingCache, Recipe
     from wsi_tower.models import NetworkShape
@@ -27,24 +27,27 @@ _SEED = 0
 """Of the random weights: a floor is one network, not the luckiest of several."""
 
 
-def untrained_floor(cohort: Cohort, on_slide: Told = unwatched) -> Cohort | None:
+def untrained_floor(
+    cohort: Cohort, workspaces: Sequence[Workspace], on_slide: Told = unwatched
+) -> Cohort | None:
     """The same tiles through the same architecture with random weights.
 
     The encoder is saved like any other, as ``untrained-<architecture>``, and its caches are kept.
 
     Args:
         cohort: the encoder that has to beat it.
+        workspaces: where the record of an encoder of one's own may lie.
         on_slide: called with the floor and the slide of each cache that is made.
 
     Returns:
-        None where the architecture cannot be told: an encoder of a Python file.
+        None where the architecture cannot be told: an encoder of a Python file, or one whose
+        record is in none of the workspaces.
 
     Raises:
-        EncoderError: this timm cannot build the architecture.
         WsiTowerError: see `embed_slide`.
     """
     home = Workspace(cohort.caches[0].workspace)
-    shape = _shape_of(cohort.caches[0], home)
+    shape = _shape_of(cohort.caches[0], workspaces)
     if shape is None:
         return None
     recipe = _recipe(cohort.caches[0], home, _saved(shape, home))
@@ -52,16 +55,16 @@ def untrained_floor(cohort: Cohort, on_slide: Told = unwatched) -> Cohort | None
     return Cohort(recipe.folder, caches, cohort.patients, role="floor")
 
 
-def _shape_of(cache: EmbeddingCache, home: Workspace) -> NetworkShape | None:
-    """What the encoder of a cache is built from; None where it came from a file."""
+def _shape_of(cache: EmbeddingCache, workspaces: Sequence[Workspace]) -> NetworkShape | None:
+    """What the encoder of a cache is built from, where that can be told."""
     # Torch is loaded only by those who ask for a floor.
     from wsi_tower.models import Network, NetworkShape, build_encoder, encoders_of, slug
 
-    if cache.header.settings.get("method") == "file":
-        return None
-    own = {record.name: record.shape for record in encoders_of(home).records}
-    shape = own.get(slug(cache.encoder_id))
-    return shape or NetworkShape.of(Network(build_encoder(cache.encoder_id)))
+    method = cache.header.settings.get("method")
+    if method == "pretrained":
+        return NetworkShape.of(Network(build_encoder(cache.encoder_id)))
+    records = (record for home in workspaces for record in encoders_of(home).records)
+    return next((one.shape for one in records if one.name == slug(cache.encoder_id)), None)
 
 
 def _saved(shape: NetworkShape, home: Workspace) -> str:
@@ -101,7 +104,7 @@ def _recipe(cache: EmbeddingCache, home: Workspace, encoder: str) -> Recipe:
     return Recipe(
         home,
         choice,
-        loaded.parents["encoder"],
+        loaded.digest,
         loaded.folder(stain),
         settings,
         ForwardSettings(),
