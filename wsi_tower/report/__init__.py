@@ -1,5 +1,6 @@
 """What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
 
+from wsi_tower.report.embedding_picture import embedding_picture
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
@@ -9,6 +10,7 @@ from wsi_tower.report.training_picture import restoration_picture, training_pict
 __all__ = [
     "PairsOfSlide",
     "RunRecord",
+    "embedding_picture",
     "pairs_picture",
     "restoration_picture",
     "tiling_picture",
