@@ -1,61 +1,56 @@
-"""Tiles as points: what has which colour, and what the legend says."""
+"""Colours of features, and where they lie on the slide."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from wsi_tower.report import EmbeddedTiles, embedding_picture
-from wsi_tower.report.embedding_picture import NORMAL, TUMOUR
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from wsi_tower.geometry import Mpp
+from wsi_tower.report import embedding_picture
+from wsi_tower.report.embedding_picture import feature_colours
+from wsi_tower.slides import Overview
 
 
-def picture(tiles: EmbeddedTiles) -> NDArray[np.int64]:
-    with Image.open(io.BytesIO(embedding_picture(tiles, "tower_$x$"))) as opened:
-        assert opened.format == "PNG"
-        return np.asarray(opened.convert("RGB"), np.int64)
+def test_the_direction_of_most_variance_is_red_the_next_green() -> None:
+    draws = np.random.default_rng(0)
+    spread = np.array([10, 3, 1]) * draws.normal(size=(500, 3))
+    turned, _ = np.linalg.qr(draws.normal(size=(40, 40)))
+    colours = feature_colours((spread @ turned[:3]).astype(np.float32)).astype(float)
+    for channel in range(3):
+        found = np.corrcoef(colours[:, channel], spread[:, channel])[0, 1]
+        assert abs(found) > 0.97
 
 
-def tiles_of(slides: int, each: int, tumour: float) -> EmbeddedTiles:
-    rng = np.random.default_rng(0)
-    count = slides * each
-    return EmbeddedTiles(
-        points=rng.normal(size=(count, 2)),
-        axes=("component 1, 60% of variance", "component 2, 20% of variance"),
-        tumour_fraction=(rng.uniform(size=count) < tumour).astype(float),
-        slides=np.repeat(np.arange(slides), each),
-        slide_ids=[f"slide-{number}" for number in range(slides)],
-    )
+def test_like_features_have_like_colours() -> None:
+    features = np.repeat(np.eye(3, 5, dtype=np.float32), 20, axis=0)
+    colours = feature_colours(features)
+    kinds = [set(map(tuple, colours[start : start + 20].tolist())) for start in (0, 20, 40)]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert len(set.union(*kinds)) == 3
 
 
-def share(pixels: NDArray[np.int64], colour: str) -> float:
-    """Part of the left half that has about a colour."""
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    left = pixels[: int(0.85 * len(pixels)), : pixels.shape[1] // 2]
-    return float((np.abs(left - wanted).max(axis=2) < 40).mean())
+@pytest.mark.parametrize("shape", [(1, 4), (6, 1), (6, 2), (5, 4)])
+def test_few_tiles_short_features_and_equal_ones_have_colours(shape: tuple[int, int]) -> None:
+    colours = feature_colours(np.ones(shape, np.float16))
+    assert colours.shape == (shape[0], 3)
+    assert set(colours.ravel().tolist()) == {137}
 
 
-def test_labels_are_told_apart_by_colour() -> None:
-    all_tumour, none = picture(tiles_of(2, 300, 1.0)), picture(tiles_of(2, 300, 0.0))
-    assert share(all_tumour, TUMOUR) > 20 * share(none, TUMOUR)
-    assert share(none, NORMAL) > 5 * share(all_tumour, NORMAL)
+def test_colours_are_the_same_each_time() -> None:
+    features = np.random.default_rng(3).normal(size=(300, 64)).astype(np.float32)
+    np.testing.assert_array_equal(feature_colours(features), feature_colours(features))
 
 
-@pytest.mark.parametrize(("slides", "each"), [(1, 3), (12, 50), (40, 10)])
-def test_any_number_of_slides_fits(slides: int, each: int) -> None:
-    pixels = picture(tiles_of(slides, each, 0.3))
-    assert pixels.shape[1] == 1430
-    # Nothing touches the rim: no legend is cut off.
-    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    assert (rim == 255).all()
-
-
-def test_the_same_tiles_make_the_same_picture() -> None:
-    tiles = tiles_of(3, 40, 0.3)
-    assert embedding_picture(tiles, "a") == embedding_picture(tiles, "a")
+def test_tiles_lie_beside_the_slide_where_they_lie_on_it() -> None:
+    overview = Overview(np.full((100, 200, 3), 200, np.uint8), pitch_l0=10.0)
+    corners = np.array([(0, 0), (1000, 500)])
+    features = np.array([(0, 0), (1, 1)], np.float32)
+    picture = np.asarray(embedding_picture(overview, corners, features, 500, Mpp(0.5, 0.5)))
+    # 2000 × 1000 level-0 pixels become 1000 × 500, twice beside each other with a gap of 16.
+    assert picture.shape[1] == 2016
+    right = picture[:500, 1016:]
+    first, second = right[100, 100].tolist(), right[400, 600].tolist()
+    assert first != second
+    assert right[400, 100].tolist() == [244, 244, 244]
+    assert (right[:250, :250] == first).all()
+    assert (right[250:500, 500:750] == second).all()

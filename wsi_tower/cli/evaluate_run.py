@@ -31,7 +31,7 @@ from wsi_tower.draws import Draws
 from wsi_tower.errors import AnnotationError, NoSlidesError, SettingsError
 from wsi_tower.pairs import PairSettings
 from wsi_tower.records import write_bytes_aside
-from wsi_tower.report import EmbeddedTiles, embedding_picture
+from wsi_tower.report import EmbeddedTiles, scatter_picture
 from wsi_tower.scores import (
     AddrSettings,
     BootstrapSettings,
@@ -238,7 +238,7 @@ def _pictures(
         title = f"{cohort.encoder}, {cohort.descriptor}, stain {cohort.stain}"
         tiles = _shown_tiles(cohort, fractions, values["projection"], values["seed"])
         written.append(folder / f"{cohort.encoder}.png")
-        write_bytes_aside(written[-1], embedding_picture(tiles, title))
+        write_bytes_aside(written[-1], scatter_picture(tiles, title))
     return written
 
 

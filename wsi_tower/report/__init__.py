@@ -1,10 +1,11 @@
 """What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
 
-from wsi_tower.report.embedding_picture import EmbeddedTiles, embedding_picture
+from wsi_tower.report.embedding_picture import embedding_picture
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
 from wsi_tower.report.record import RunRecord
+from wsi_tower.report.scatter_picture import EmbeddedTiles, scatter_picture
 from wsi_tower.report.training_picture import restoration_picture, training_picture
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "embedding_picture",
     "pairs_picture",
     "restoration_picture",
+    "scatter_picture",
     "tiling_picture",
     "training_picture",
     "write_picture",

@@ -1,161 +1,107 @@
-"""Tiles as points, laid out by what an encoder says of them: by label, and by slide."""
+"""One picture per slide of what its features tell apart: like features have like colours."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from PIL import Image
 
-from wsi_tower.report.wording import counted, number
+from wsi_tower.report.caption import Caption, with_caption
+from wsi_tower.report.picture import frame_for, picture_facts, resized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["EmbeddedTiles", "embedding_picture"]
+    from wsi_tower.geometry import Mpp
+    from wsi_tower.slides import Overview
 
-INK, QUIET_INK = "#1d2028", "#5c616e"
-# Orange over grey: told apart by every eye, and the rare class is the loud one.
-NORMAL, EDGE, TUMOUR = "#9aa3b2", "#e8b86d", "#c1440e"
-_DPI = 110
-_SIZE_INCHES = (13.0, 6.4)
-_MOST_NAMES = 12
-"""Slides that the legend names; the others are counted."""
-_FEW, _MANY = 400, 20_000
-_DOT_FEW, _DOT_MANY = 26.0, 3.0
-"""Area of a dot in square points, for few tiles and for many."""
+__all__ = ["embedding_picture", "feature_colours"]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddedTiles:
-    """What is drawn."""
-
-    points: NDArray[np.float64]
-    """Where each tile lies in the plane: (N, 2)."""
-    axes: tuple[str, str]
-    """What each axis is."""
-    tumour_fraction: NDArray[np.float64]
-    """Fraction of each tile within annotated tumour: (N,)."""
-    slides: NDArray[np.int64]
-    """Number of each tile's slide: (N,)."""
-    slide_ids: Sequence[str]
-    """Names of the slides, by number."""
+_BETWEEN_PX = 16
+_GLASS = 244
+"""Grey of what no tile covers."""
+_FITTED_TILES = 5_000
+_SUBSPACE, _ROUNDS = 8, 12
+_LEAST_SPREAD = 1e-6
+_ENDS = (1.0, 99.0)
+"""Percentiles that become the darkest and the brightest: a few odd tiles must not fade the rest."""
+_DARKEST, _BRIGHTEST = 40, 235
 
 
-def embedding_picture(tiles: EmbeddedTiles, title: str) -> bytes:
-    """The same points twice: coloured by label on the left, by slide on the right.
-
-    Slides that lie apart on the right are a warning: the encoder tells scanners and stains.
+def embedding_picture(  # noqa: PLR0913 - a slide, its tiles, and how to show them
+    overview: Overview,
+    xy_l0: NDArray[np.int64],
+    features: NDArray[np.floating[Any]],
+    footprint_l0: int,
+    mpp: Mpp,
+    *,
+    title: str = "",
+    max_px: int = 1000,
+) -> Image.Image:
+    """The slide, and beside it its tiles in the colours of `feature_colours`.
 
     Args:
-        tiles: what to draw.
-        title: of the encoder.
+        overview: the whole slide.
+        xy_l0: int64 (N, 2) top-left corners of the tiles in level-0 pixels.
+        features: a row a tile, (N, D).
+        footprint_l0: side of a tile in level-0 pixels.
+        mpp: pixel size of level 0.
+        title: name of the slide.
+        max_px: longer side of either half.
 
     Returns:
-        A PNG file.
+        An RGB image with a strip below that tells how long a millimetre is.
     """
-    figure = Figure(figsize=_SIZE_INCHES, layout="constrained", dpi=_DPI, facecolor="white")
-    by_label, by_slide = figure.subplots(1, 2, sharex=True, sharey=True)
-    size = _dot_size(len(tiles.points))
-    _draw_labels(by_label, tiles, size)
-    _draw_slides(by_slide, tiles, size)
-    for axes in (by_label, by_slide):
-        _tidy(axes, tiles.axes)
-    figure.suptitle(
-        title, x=0.01, ha="left", color=INK, fontsize=14, fontweight="bold", parse_math=False
+    frame = frame_for(overview, max_px)
+    slide = resized(overview.rgb, frame)
+    tiles = np.full_like(slide, _GLASS)
+    colours = feature_colours(features)
+    for square, colour in zip(frame.squares(xy_l0, footprint_l0).tolist(), colours, strict=True):
+        left, top, right, bottom = square
+        tiles[top : max(bottom, top + 1), left : max(right, left + 1)] = colour
+    side_by_side = frame.width <= frame.height * 2
+    gap = (frame.height, _BETWEEN_PX, 3) if side_by_side else (_BETWEEN_PX, frame.width, 3)
+    both = np.concatenate([slide, np.full(gap, 255, np.uint8), tiles], axis=int(side_by_side))
+    facts = (
+        *picture_facts(len(xy_l0), footprint_l0 * mpp.mean, mpp),
+        "like colours, like features",
     )
-    encoded = io.BytesIO()
-    with warnings.catch_warnings():
-        # Names in alphabets that the font lacks get boxes, as in the other pictures.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(encoded, format="png")
-    return encoded.getvalue()
+    caption = Caption(title, facts, um_per_px=mpp.x / frame.x_scale)
+    return with_caption(Image.fromarray(both), caption)
 
 
-def _draw_labels(axes: Axes, tiles: EmbeddedTiles, size: float) -> None:
-    """Tumour over the edge of tumour over normal tissue: the rarer, the higher."""
-    fractions = tiles.tumour_fraction
-    classes = (
-        ("normal", NORMAL, fractions <= 0),
-        ("edge of tumour", EDGE, (fractions > 0) & (fractions < 1)),
-        ("wholly tumour", TUMOUR, fractions >= 1),
-    )
-    marks = []
-    for name, colour, members in classes:
-        x, y = tiles.points[members].T
-        axes.scatter(x, y, size, color=colour, linewidths=0, alpha=0.75, rasterized=True)
-        marks.append(_mark(f"{name}, {number(int(members.sum()))}", colour))
-    axes.set_title("by label", loc="left", color=INK, fontsize=11)
-    _legend(axes, marks)
+def feature_colours(features: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Colours (N, 3) of features (N, D): red, green and blue are their first principal components.
+
+    What varies most among the slide's tiles is red. Where there are fewer components, the last
+    colours are of middle brightness throughout.
+    """
+    values = np.asarray(features, np.float32)
+    centred = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    axes = _principal_axes(centred[:: max(1, len(values) // _FITTED_TILES)])
+    parts = centred @ axes
+    low, high = np.percentile(parts, _ENDS, axis=0)
+    varies = high - low > _LEAST_SPREAD * max(1e-30, float(np.abs(values).max()))
+    shares = np.full((len(values), 3), 0.5)
+    found = np.clip((parts - low) / np.where(varies, high - low, 1), 0, 1)
+    shares[:, : parts.shape[1]] = np.where(varies, found, 0.5)
+    colours: NDArray[np.uint8] = (_DARKEST + shares * (_BRIGHTEST - _DARKEST)).astype(np.uint8)
+    return colours
 
 
-def _draw_slides(axes: Axes, tiles: EmbeddedTiles, size: float) -> None:
-    present = np.unique(tiles.slides)
-    palette = _palette(len(present))
-    colours = palette[np.searchsorted(present, tiles.slides)]
-    # Mixed, so that no slide lies over all others; the order is the same each time.
-    order = np.random.default_rng(0).permutation(len(tiles.points))
-    x, y = tiles.points[order].T
-    axes.scatter(x, y, size, color=colours[order], linewidths=0, alpha=0.75, rasterized=True)
-    named = [
-        _mark(tiles.slide_ids[slide], to_hex(colour))
-        for slide, colour in zip(present[:_MOST_NAMES], palette, strict=False)
-    ]
-    if len(present) > _MOST_NAMES:
-        named.append(_mark(f"and {counted(len(present) - _MOST_NAMES, 'other')}", "none"))
-    axes.set_title(
-        f"by slide: {counted(len(tiles.points), 'tile')} of {counted(len(present), 'slide')}",
-        loc="left",
-        color=INK,
-        fontsize=11,
-    )
-    _legend(axes, named)
+def _principal_axes(centred: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first three principal axes of rows of mean 0, or as many as there are: (D, 3).
 
-
-def _palette(count: int) -> NDArray[np.float64]:
-    """A colour a slide: hand-picked ones while they last, else steps of a rainbow: (count, 4)."""
-    if count <= 10:
-        return np.asarray(colormaps["tab10"](np.arange(count)), np.float64)
-    return np.asarray(colormaps["turbo"](np.linspace(0.04, 0.96, count)), np.float64)
-
-
-def _mark(name: str, colour: str) -> Line2D:
-    return Line2D([], [], marker="o", linestyle="", markersize=7, color=colour, label=name)
-
-
-def _legend(axes: Axes, marks: list[Line2D]) -> None:
-    """Below the points, so that it hides none."""
-    legend = axes.legend(
-        handles=marks,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.1),
-        ncols=3,
-        frameon=False,
-        fontsize=9,
-        labelcolor=QUIET_INK,
-        handletextpad=0.3,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _tidy(axes: Axes, names: tuple[str, str]) -> None:
-    axes.set_xlabel(names[0], color=QUIET_INK)
-    axes.set_ylabel(names[1], color=QUIET_INK)
-    axes.yaxis.set_tick_params(labelleft=True)
-    axes.tick_params(colors=QUIET_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _dot_size(tiles: int) -> float:
-    share = np.log(max(tiles, 1) / _FEW) / np.log(_MANY / _FEW)
-    return float(_DOT_FEW * (_DOT_MANY / _DOT_FEW) ** np.clip(share, 0, 1))
+    By subspace iteration: an eigendecomposition takes seconds a slide at D = 2048.
+    """
+    width = centred.shape[1]
+    start = np.random.default_rng(0).normal(size=(width, min(width, _SUBSPACE)))
+    basis, _ = np.linalg.qr(start.astype(np.float32))
+    for _ in range(_ROUNDS):
+        basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
+    _, _, within = np.linalg.svd(centred @ basis, full_matrices=False)
+    axes: NDArray[np.float32] = (basis @ within.T)[:, :3]
+    # Which way an axis points is a matter of rounding; the largest part of it shall be positive.
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return axes
