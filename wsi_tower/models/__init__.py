@@ -3,7 +3,7 @@
 from wsi_tower.models.building import build_encoder
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
-from wsi_tower.models.heads import HeadSettings, ProjectionHead
+from wsi_tower.models.heads import HeadSettings, Norm, ProjectionHead
 from wsi_tower.models.naming import checked_encoder_name, slug
 from wsi_tower.models.network import Descriptor, Network
 from wsi_tower.models.plan import EncoderPlan
@@ -31,6 +31,7 @@ __all__ = [
     "LoadedEncoder",
     "Network",
     "NetworkShape",
+    "Norm",
     "Origin",
     "ProjectionHead",
     "TimmEncoder",

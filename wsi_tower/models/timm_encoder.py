@@ -59,6 +59,12 @@ class TimmEncoder(Encoder):
         self.register_buffer("mean", torch.tensor(plan.mean).view(shape), persistent=False)
         self.register_buffer("std", torch.tensor(plan.std).view(shape), persistent=False)
 
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """The convolution by which timm's transformers begin."""
+        embedding = getattr(self.model, "patch_embed", None)
+        return getattr(embedding, "proj", None)
+
     def forward(self, images: Tensor) -> Features:
         """Features of pictures: (B, in_channels, H, W) in [0, 1].
 

@@ -10,11 +10,15 @@ from torch.nn import functional
 from wsi_tower.errors import TooFewTilesError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 __all__ = [
     "MarginForm",
     "RestorationNorm",
+    "alignment_loss",
+    "distillation_loss",
     "info_nce",
     "margin_loss",
     "nt_xent",
@@ -65,6 +69,43 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     samples = _told_apart(queries)
     similarity = _cosines(queries, keys) / temperature
     return functional.cross_entropy(similarity, torch.arange(samples, device=queries.device))
+
+
+def alignment_loss(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Squared distance of two vectors of length 1 (Grill et al. 2020, equation 2): 2 − 2 cos.
+
+    Args:
+        predicted: one view of every sample: (N, E).
+        targets: what it should be, in the same order: (N, E).
+
+    Returns:
+        The mean over samples, from 0 (alike) to 4 (opposite).
+    """
+    # Autocast leaves these alone, as it rounds matrix products only.
+    return 2 - 2 * functional.cosine_similarity(predicted.float(), targets.float(), dim=1).mean()
+
+
+def distillation_loss(
+    answers: Sequence[Tensor], targets: Sequence[Tensor], temperature: float
+) -> Tensor:
+    """Cross-entropy of a student's views with its teacher's (Caron et al. 2021, equation 3).
+
+    Each view is compared with what the teacher says of all views but itself.
+
+    Args:
+        answers: scores of the student, (N, K) of each view; those that the teacher saw come first.
+        targets: probabilities of the teacher, (N, K) of each view that it saw.
+        temperature: τ of the student, above 0.
+
+    Returns:
+        The mean over samples and pairs of views: a scalar.
+    """
+    terms = []
+    for view, scores in enumerate(answers):
+        logarithms = functional.log_softmax(scores.float() / temperature, dim=1)
+        others = [target for place, target in enumerate(targets) if place != view]
+        terms += [-(target * logarithms).sum(dim=1).mean() for target in others]
+    return torch.stack(terms).mean()
 
 
 def margin_loss(
