@@ -17,6 +17,7 @@ from wsi_tower.training.objective import (
 )
 from wsi_tower.training.order import PartnerSource, Share
 from wsi_tower.training.pictures import PictureSource, StorePictures
+from wsi_tower.training.ranks import Ranks, gathered, mean_over_ranks
 from wsi_tower.training.reporting import StepReport, Watcher
 from wsi_tower.training.schedule import learning_rate
 from wsi_tower.training.settings import DeviceName, OptimiserName, Precision, TrainSettings
@@ -37,6 +38,7 @@ __all__ = [
     "Precision",
     "Probe",
     "Progress",
+    "Ranks",
     "Run",
     "Share",
     "StepReport",
@@ -53,7 +55,9 @@ __all__ = [
     "augmented",
     "distance_gap",
     "effective_rank",
+    "gathered",
     "learning_rate",
+    "mean_over_ranks",
     "train",
     "watched",
 ]
