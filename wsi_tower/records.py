@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeAlias, cast
 
 import xxhash
 
@@ -38,6 +38,7 @@ __all__ = [
     "bytes_digest",
     "content_hasher",
     "digest",
+    "file_aside",
     "folder_aside",
     "held_lock",
     "plain",
@@ -178,12 +179,23 @@ def write_bytes_aside(path: Path, content: bytes | bytearray | memoryview) -> No
     Raises:
         StorageError: the disk refused.
     """
+    with file_aside(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def file_aside(path: Path) -> Iterator[BinaryIO]:
+    """A fresh file that takes the place of ``path`` when the block succeeds, flushed to the disk.
+
+    Raises:
+        StorageError: the disk refused; ``path`` is as it was.
+    """
     aside = _fresh_aside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)

@@ -39,7 +39,7 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
     "--method",
     default="tower",
     show_default=True,
-    help="tower, similarity, simclr, byol, moco or dino.",
+    help="tower, similarity, simclr, byol, moco, dino or npid.",
 )
 @click.option(
     "--preset",

@@ -12,6 +12,7 @@ from wsi_tower.pretrain.methods import (
 from wsi_tower.pretrain.objectives.byol import Byol, ByolSettings
 from wsi_tower.pretrain.objectives.dino import Dino, DinoSettings
 from wsi_tower.pretrain.objectives.moco import Moco, MocoSettings
+from wsi_tower.pretrain.objectives.npid import Npid, NpidSettings
 from wsi_tower.pretrain.objectives.simclr import Simclr, SimclrSettings
 from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySettings
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
@@ -29,6 +30,8 @@ __all__ = [
     "Method",
     "Moco",
     "MocoSettings",
+    "Npid",
+    "NpidSettings",
     "Pictures",
     "PresetName",
     "PretrainSettings",

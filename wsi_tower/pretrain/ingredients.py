@@ -163,6 +163,7 @@ class Ingredients:
         feed = TileFeed(pictures.source, anchors, views, training, partners=partners)
         start = settings.start or recipe.start
         backbone = settings.backbone or recipe.backbone
+        objective.begin(len(pictures.source), training.seed)
         network = _network(objective, backbone, start, settings, pictures.source.channels)
         told = {
             "objective": plain(objective_settings),

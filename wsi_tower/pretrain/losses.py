@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -21,8 +22,10 @@ __all__ = [
     "distillation_loss",
     "info_nce",
     "margin_loss",
+    "noise_contrast",
     "nt_xent",
     "restoration_loss",
+    "sampled_softmax",
 ]
 
 MarginForm: TypeAlias = Literal["plain", "squared"]
@@ -130,6 +133,31 @@ def margin_loss(
     # Of a near pair the distance counts, of a distant one what it lacks to the margin.
     error = torch.where(is_near, distance, functional.relu(margin - distance))
     return (error if form == "plain" else error.square() / 2).mean()
+
+
+def noise_contrast(own: Tensor, noise: Tensor, log_z: Tensor, tiles: int) -> Tensor:
+    """Noise-contrastive estimation over a memory bank (Wu et al. 2018, section 3.2), a scalar.
+
+    With P = exp(s) / Z and the noise's own chance 1/N, an entry is no noise by the chance
+    h = P / (P + m/N). The loss is −log h(own) − Σ log(1 − h(noise)), the mean over samples.
+
+    Args:
+        own: scores s = v · f / τ of each sample's own entry: (B,).
+        noise: scores of entries drawn uniformly from all: (B, m).
+        log_z: logarithm of Z.
+        tiles: N: entries of the bank.
+    """
+    # h is the logistic function of s − log(Z · m / N).
+    even = log_z + math.log(noise.shape[1] / tiles)
+    taken_for_noise = functional.softplus(even - own)
+    taken_for_own = functional.softplus(noise - even).sum(dim=1)
+    return (taken_for_noise + taken_for_own).mean()
+
+
+def sampled_softmax(own: Tensor, others: Tensor) -> Tensor:
+    """Cross-entropy of each sample's own score (B,) beside those of others (B, m): a scalar."""
+    scores = torch.cat([own[:, None], others], dim=1)
+    return (torch.logsumexp(scores, dim=1) - own).mean()
 
 
 def restoration_loss(restored: Tensor, target: Tensor, norm: RestorationNorm = "l1") -> Tensor:

@@ -13,6 +13,7 @@ from wsi_tower.errors import SettingsError
 from wsi_tower.pretrain.objectives.byol import Byol, ByolSettings
 from wsi_tower.pretrain.objectives.dino import Dino, DinoSettings
 from wsi_tower.pretrain.objectives.moco import Moco, MocoSettings
+from wsi_tower.pretrain.objectives.npid import Npid, NpidSettings
 from wsi_tower.pretrain.objectives.simclr import Simclr, SimclrSettings
 from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySettings
 from wsi_tower.pretrain.objectives.tower import Tower, TowerSettings
@@ -271,7 +272,29 @@ _DINO = Method(
     },
 )
 
+_NPID = Method(
+    name="npid",
+    summary="tell a tile from what a memory bank remembers of all others",
+    settings=NpidSettings,
+    objective=Npid,
+    descriptor="head",
+    augmentation=_TWO_VIEWS,
+    recipes={
+        # The release lowers its rate in steps, at 120 and 160 epochs; the loop's cosine does here.
+        "paper": Recipe(
+            "resnet50",
+            224,
+            batch_size=256,
+            epochs=200,
+            optimiser="sgd",
+            lr=0.03,
+            weight_decay=1e-4,
+        ),
+        "small": Recipe("resnet18", 96, batch_size=64, epochs=50, optimiser="sgd", lr=0.03),
+    },
+)
+
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {method.name: method for method in (_TOWER, _SIMILARITY, _SIMCLR, _BYOL, _MOCO, _DINO)}
+    {method.name: method for method in (_TOWER, _SIMILARITY, _SIMCLR, _BYOL, _MOCO, _DINO, _NPID)}
 )
 """All methods by name."""
