@@ -1,5 +1,6 @@
 """Networks: encoders, decoders, heads, and their checkpoints."""
 
+from wsi_tower.models.batchnorm import synchronise_batchnorm
 from wsi_tower.models.building import build_encoder
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
@@ -43,4 +44,5 @@ __all__ = [
     "newest_encoder",
     "save_network",
     "slug",
+    "synchronise_batchnorm",
 ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Checkpoint", "Checkpoints"]
+__all__ = ["Checkpoint", "Checkpoints", "differences"]
 
 _KIND = "run"
 _FORMAT_VERSION = 1
@@ -127,10 +127,10 @@ class Checkpoints:
                 f"checkpoint {path} is of method {content['method']}, not {self.method}; resume "
                 f"with that method, or start under another name"
             )
-        differences = list(_differences(content["settings"], self.settings))
-        if differences:
+        found = list(differences(content["settings"], self.settings))
+        if found:
             raise CheckpointError(
-                f"checkpoint {path} was made with other settings: {'; '.join(differences)}; resume "
+                f"checkpoint {path} was made with other settings: {'; '.join(found)}; resume "
                 f"with those, or start under another name"
             )
         return Checkpoint(content["step"], content["state"])
@@ -145,11 +145,11 @@ def _loaded(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _differences(there: Any, here: Any, name: str = "settings") -> Iterator[str]:
+def differences(there: Any, here: Any, name: str = "settings") -> Iterator[str]:
     """Each plain value that differs, by its path."""
     if isinstance(there, dict) and isinstance(here, dict):
         prefix = "" if name == "settings" else f"{name}."
         for key in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(key), here.get(key), f"{prefix}{key}")
+            yield from differences(there.get(key), here.get(key), f"{prefix}{key}")
     elif there != here:
         yield f"{name} is {there!r} there and {here!r} here"

@@ -19,7 +19,7 @@ from wsi_tower.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Ranks", "gathered", "mean_over_ranks"]
+__all__ = ["Ranks", "gathered", "is_joined", "mean_over_ranks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def gathered(samples: Tensor) -> Tensor:
     rank made of it, so that averaging the ranks' gradients of the weights, as the loop does, gives
     the gradient of the mean of their losses. Alone it is the identity.
     """
-    if not _is_joined():
+    if not is_joined():
         return samples
     everything: Tensor = _Gathered.apply(samples)
     return everything
@@ -84,7 +84,7 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
     It is the same on every rank, to the last bit, and differentiable as `gathered` is.
     """
-    return gathered(value.unsqueeze(0)).mean(dim=0) if _is_joined() else value
+    return gathered(value.unsqueeze(0)).mean(dim=0) if is_joined() else value
 
 
 class _Gathered(torch.autograd.Function):
@@ -105,7 +105,8 @@ class _Gathered(torch.autograd.Function):
         return total[own : own + ctx.samples]
 
 
-def _is_joined() -> bool:
+def is_joined() -> bool:
+    """Whether this process has joined others; see `joined_ranks`."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
