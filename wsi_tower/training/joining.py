@@ -51,17 +51,20 @@ def joined_ranks() -> Iterator[Ranks]:
         return
     threads = torch.get_num_threads()
     roll = _meet(ranks)
+    is_whole = True
     try:
         torch.set_num_threads(_threads_each(ranks))
         yield ranks
-        dist.destroy_process_group()  # not after an error, since it may wait for who is gone
     except BaseException as error:
+        is_whole = not isinstance(error, RuntimeError)
         with _no_hurry():
             _leave_for(error, ranks, roll)
         raise
     finally:
         roll.close()
         torch.set_num_threads(threads)
+        if is_whole:  # else it might wait for a rank that is gone
+            dist.destroy_process_group()
 
 
 def _leave_for(error: BaseException, ranks: Ranks, roll: _Roll) -> None:
@@ -75,9 +78,9 @@ def _leave_for(error: BaseException, ranks: Ranks, roll: _Roll) -> None:
         roll.say(f"{type(error).__name__}: {error}")
         return
     told = (
-        f"{'; '.join(missing.values())}: the other of {ranks.size} ranks have stopped, and the "
-        f"last checkpoint is as it was. Go on from it with the same command and --resume, with "
-        f"as many ranks as you like"
+        f"{'; '.join(missing.values())}, so the other ranks have stopped; the last checkpoint is "
+        f"as it was. Go on from it with the same command and --resume, with as many ranks as you "
+        f"like"
     )
     if ranks.rank == min(set(range(ranks.size)) - missing.keys()):
         raise LostRankError(told) from error
@@ -180,18 +183,22 @@ class _Roll:
             return self._ended() or self._silent()
         except RuntimeError:
             # Without a launcher, rank 0 serves the store.
-            return {0: "rank 0, which led the others, is gone"}
+            return {0: f"rank 0 of {self._ranks.size}, which led the others, is gone"}
 
     def _ended(self) -> dict[int, str]:
         words = {rank: self._read("word", rank) for rank in self._others()}
-        return {rank: f"rank {rank} stopped ({word})" for rank, word in words.items() if word}
+        return {
+            rank: f"rank {rank} of {self._ranks.size} stopped ({word})"
+            for rank, word in words.items()
+            if word
+        }
 
     def _silent(self) -> dict[int, str]:
         self.say("")  # this one leaves because of another
         before = {rank: self._read("count", rank) for rank in self._others()}
         time.sleep(_SILENCE_S)
         return {
-            rank: f"rank {rank} ({self._read('who', rank)}) is gone"
+            rank: f"rank {rank} of {self._ranks.size} ({self._read('who', rank)}) is gone"
             for rank in self._others()
             if self._read("count", rank) == before[rank] and not self._has("word", rank)
         }
