@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
 import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.pretrain.small_run import Heard, small_pretrain
 from tests.pretrain.taught import student_of
-from tests.pretrain.taught_ranks import OBJECTIVES, train_all
 from tests.training.toys import toy_batch
 from wsi_tower.errors import SettingsError
 from wsi_tower.pretrain import Byol, ByolSettings, Dino, DinoSettings, Moco, MocoSettings
@@ -29,10 +22,10 @@ from wsi_tower.training import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from wsi_tower.pretrain.teacher import Student
 
-ROOT = Path(__file__).parents[2]
 TAUGHT: dict[str, Callable[..., TaughtObjective]] = {
     "byol": lambda **teacher: Byol(ByolSettings(hidden_length=32, **teacher)),
     "moco": lambda **teacher: Moco(MocoSettings(hidden_length=32, **teacher)),
@@ -154,38 +147,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(workspace: Path, method: 
     states = [heard.ingredients[0].objective.state_dict() for heard in (whole, resumed)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-def test_two_ranks_are_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-        told["MASTER_PORT"] = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "tests.pretrain.taught_ranks", str(tmp_path / "two")]
-    (tmp_path / "two").mkdir()
-    ranks = [
-        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **told, "RANK": rank})
-        for rank in ("0", "1")
-    ]
-    (tmp_path / "one").mkdir()
-    train_all(tmp_path / "one")
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    for method in OBJECTIVES:
-        one, two = (
-            json.loads((tmp_path / run / f"{method}.json").read_text()) for run in ("one", "two")
-        )
-        assert two == pytest.approx(one, rel=1e-5), method
-        alone, first, second = (
-            torch.load(tmp_path / name) for name in (f"one/{method}-0.pt", *_of_two(method))
-        )
-        for part, state in alone.items():
-            for name, value in state.items():
-                assert torch.equal(first[part][name], second[part][name]), (method, name)
-                torch.testing.assert_close(first[part][name], value, rtol=1e-4, atol=1e-5)
-
-
-def _of_two(method: str) -> tuple[str, str]:
-    return f"two/{method}-0.pt", f"two/{method}-1.pt"
 
 
 @pytest.mark.parametrize("settings", [ByolSettings, MocoSettings, DinoSettings])
