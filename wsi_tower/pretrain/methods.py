@@ -54,6 +54,8 @@ class Recipe:
     """Decay of Adam's two moments."""
     weight_decay: float = 0.0
     """Of weights with two axes or more."""
+    final_weight_decay: float | None = None
+    """Weight decay of the last step; None: it stays."""
     min_lr: float = 0.0
     """Learning rate of the last step."""
     clip_norm: float | None = None
@@ -65,7 +67,10 @@ class Recipe:
 
     def optimiser_values(self) -> dict[str, Any]:
         """What of it `TrainSettings` takes, by its names."""
-        names = ("batch_size", "optimiser", "lr", "betas", "weight_decay", "min_lr", "clip_norm")
+        names = (
+            *("batch_size", "optimiser", "lr", "min_lr", "betas", "clip_norm"),
+            *("weight_decay", "final_weight_decay"),
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -254,6 +259,7 @@ _DINO = Method(
             optimiser="adamw",
             lr=5e-4,
             weight_decay=0.04,
+            final_weight_decay=0.4,
             min_lr=1e-6,
             clip_norm=3.0,
             augment_values={"local_scale": _small_views(224, 96)},
@@ -265,6 +271,7 @@ _DINO = Method(
             epochs=50,
             optimiser="adamw",
             weight_decay=0.04,
+            final_weight_decay=0.4,
             clip_norm=3.0,
             method_values={"local_views": 4, "local_px": 48, "prototypes": 4096},
             augment_values={"local_scale": _small_views(96, 48)},

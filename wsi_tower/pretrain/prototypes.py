@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsi_tower.training import mean_over_ranks
+
 __all__ = ["Centre", "Prototypes"]
 
 
@@ -51,6 +53,6 @@ class Centre(nn.Module):
     def move(self) -> None:
         """Towards the mean of what was heard since the last move, on all ranks."""
         if self._heard:
-            heard = torch.stack(self._heard).mean(dim=0)
+            heard = mean_over_ranks(torch.stack(self._heard).mean(dim=0))
             self._heard.clear()
             self.mean.lerp_(heard, 1 - self._momentum)

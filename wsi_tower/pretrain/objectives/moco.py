@@ -6,7 +6,6 @@ Chen, Xie and He 2021, MoCo v3 (arXiv 2104.02057). Keys are those of the batch; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from torch import nn
@@ -15,9 +14,11 @@ from wsi_tower.models import HeadSettings, Norm, ProjectionHead
 from wsi_tower.pretrain.losses import info_nce
 from wsi_tower.pretrain.teacher import Student, TaughtObjective, TeacherSettings
 from wsi_tower.pretrain.values import check_above_0, check_choice, check_count
-from wsi_tower.training import Loss, TensorDraws, TileBatch, ViewPlan
+from wsi_tower.training import Loss, TensorDraws, TileBatch, ViewPlan, gathered
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from wsi_tower.models import Encoder, Network
 
 __all__ = ["Moco", "MocoSettings"]
@@ -81,10 +82,13 @@ class Moco(TaughtObjective):
         )
 
     def forward(self, network: Network, batch: TileBatch, draws: TensorDraws) -> Loss:  # noqa: ARG002
-        """2τ · InfoNCE of queries and keys, of both views added up (algorithm 1)."""
+        """2τ · InfoNCE of queries and keys of all ranks, both views' added up (algorithm 1)."""
         temperature = self.temperature_of(network.encoder)
-        compare = partial(info_nce, temperature=temperature)
-        return Loss(2 * temperature * self._crossed(network, batch.views, compare))
+
+        def compared(queries: Tensor, keys: Tensor) -> Tensor:
+            return info_nce(gathered(queries), gathered(keys), temperature)
+
+        return Loss(2 * temperature * self._crossed(network, batch.views, compared))
 
     def temperature_of(self, encoder: Encoder) -> float:
         """``temperature``, or what it is for such an encoder."""
