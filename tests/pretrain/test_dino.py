@@ -264,11 +264,15 @@ def test_views_of_two_sizes_pass_every_encoder(kind: str) -> None:
 @pytest.mark.parametrize(
     ("encoder", "local_px", "message"),
     [
-        (small_vit, 12, "small views of 12 px do not suit the encoder: .*multiples of 8 px"),
+        (
+            small_vit,
+            12,
+            "local_px is 12; choose a side that the encoder takes, .*multiples of 8 px",
+        ),
         (
             lambda: build_encoder("convit_tiny"),
             96,
-            "small views of 96 px do not suit .* of 224 × 224 px only",
+            "local_px is 96; .* or local_views=0: convit_tiny takes pictures of 224 × 224 px",
         ),
     ],
 )
