@@ -178,7 +178,8 @@ def _check_takes(encoder: Encoder, side_px: int) -> None:
             encoder(torch.zeros(1, encoder.in_channels, side_px, side_px))
     except EncoderError as error:
         raise EncoderError(
-            f"local_px is {side_px}; choose a side that the encoder takes, or local_views=0: {error}"
+            f"local_px is {side_px}; choose a side that the encoder takes, or local_views=0: "
+            f"{error}"
         ) from error
     finally:
         encoder.train(was_training)
