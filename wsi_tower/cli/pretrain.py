@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ Examples:
   wsi-tower pretrain --method tower --set augment.stain=0.05 --set train.clip_norm=1
   wsi-tower pretrain --method tower --images photos/ --steps 2000
   wsi-tower pretrain --config run.yaml -w cohort-a -w cohort-b
+  torchrun --standalone --nproc-per-node 4 -m wsi_tower pretrain --method tower
+                                                        on four GPUs (docs/distributed.md)
 
 \b
 Settings for --set: those of the method (docs/methods.md), augment.NAME and train.NAME.
@@ -35,12 +38,17 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
 @click.command("pretrain", epilog=EPILOG, short_help="Learn an encoder from tiles, without labels.")
 @shared_options("workspaces", "overwrite", "json", "verbose")
 @config_option
-@click.option("--method", default="tower", show_default=True, help="tower, similarity or simclr.")
+@click.option(
+    "--method",
+    default="tower",
+    show_default=True,
+    help="tower, similarity, simclr, byol, moco, dino or npid.",
+)
 @click.option(
     "--preset",
     default="auto",
     show_default=True,
-    help="paper (ResNet-50, 224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
+    help="paper (224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
 )
 @click.option("--name", help="Of the run and the encoder.  [default: the method]")
 @click.option("--epochs", type=int, help="How often each tile is seen.")
@@ -69,12 +77,19 @@ def command(*, shared: Shared, config: Config, **values: Any) -> None:
     Writes runs/NAME (log, checkpoints, pictures) and encoders/NAME. Kill it at any moment and go on
     with --resume: on a CPU to the very same weights.
     """
-    inherited = config.checked().get("values", ())
+    # Torch reads it when it loads. Its inner notes, from every rank, would drown what is said here.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from wsi_tower.cli.pretrain_run import PretrainRequest, run_pretrain
 
-    values["values"] = (*inherited, *values["values"])  # what was typed comes last, and wins
+    def read() -> PretrainRequest:
+        inherited = config.checked().get("values", ())
+        values["values"] = (*inherited, *values["values"])  # what was typed comes last, and wins
+        return PretrainRequest.parsed(shared, **values)
+
     with _told_how_to_go_on():
-        summary = run_pretrain(PretrainRequest.parsed(shared, **values))
+        summary = run_pretrain(read)
+    if summary is None:
+        return
     if shared.json:
         import json
 
@@ -88,7 +103,10 @@ def _told_how_to_go_on() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        click.echo("interrupted; the same command with --resume goes on from there", err=True)
+        from wsi_tower.training import Ranks
+
+        if Ranks.here().is_first:
+            click.echo("interrupted; the same command with --resume goes on from there", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 
 
