@@ -18,7 +18,7 @@ class Stage:
     """One verb of a pipeline."""
 
     arguments: tuple[str, ...]
-    """The verb and its arguments; ``{slides}``, ``{workspace}`` and ``{workers}`` are filled in, also
+    """The verb and its arguments; ``{slides}``, ``{workspace}``, ``{workers}`` are filled in, also
     within a word, as in ``{slides}/training``."""
     only_without_slides: bool = False
     """Whether the stage is left out when the user gives slides."""
