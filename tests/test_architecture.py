@@ -27,6 +27,7 @@ ROOMS = (
         "stain",
         "jpeg",
         "ngff",
+        "runs",
     ),
     *("slides", "annotations", "phantom", "tissue", "tiles", "pairs", "models", "training"),
     *("pretrain", "embeddings", "scores", "retrieval", "report", "cli"),

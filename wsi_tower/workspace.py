@@ -59,9 +59,14 @@ class Workspace:
         """Folder of the encoders."""
         return self.root / "encoders"
 
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs of training."""
+        return self.root / "runs"
+
     def run(self, name: str) -> Path:
         """Folder of a run of training."""
-        return self.root / "runs" / name
+        return self.runs / name
 
     def tile_store(self, slide_id: str) -> Path:
         """The slide's tile store."""

@@ -70,7 +70,7 @@ def test_a_run_leaves_an_encoder_and_its_own_folder(workspace: Path) -> None:
         "head.safetensors",
         "decoder.safetensors",
     }
-    assert files(made.run) == {"run.json", "log.csv", "checkpoints"}
+    assert files(made.run) == {"run.json", "end.json", "log.csv", "checkpoints"}
     origin = made.record.origin
     assert (origin.method, origin.mpp, origin.input_px) == ("tower", 1.0, 32)
     assert list(origin.parents.values()) == [

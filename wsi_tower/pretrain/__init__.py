@@ -1,6 +1,6 @@
 """Pre-training: methods that learn an encoder from tiles without labels."""
 
-from wsi_tower.pretrain.ingredients import Ingredients, Pictures
+from wsi_tower.pretrain.ingredients import Ingredients, OpenPictures, Pictures, Plan
 from wsi_tower.pretrain.methods import (
     METHODS,
     Method,
@@ -20,7 +20,9 @@ __all__ = [
     "METHODS",
     "Ingredients",
     "Method",
+    "OpenPictures",
     "Pictures",
+    "Plan",
     "PresetName",
     "PretrainSettings",
     "PretrainWatcher",

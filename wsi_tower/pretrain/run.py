@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from wsi_tower.models import Origin, checked_encoder_name, save_network
 from wsi_tower.pretrain.ingredients import Ingredients
 from wsi_tower.pretrain.methods import method_named
 from wsi_tower.pretrain.objectives.tower import Tower, restore
-from wsi_tower.records import held_lock, remove_folder, write_text_aside
+from wsi_tower.records import held_lock, remove_folder
+from wsi_tower.runs import begin_run, recorded_ending
 from wsi_tower.training import Run, TrainResult, Watcher, train
 
 if TYPE_CHECKING:
@@ -94,9 +94,14 @@ def pretrain(
             if settings.overwrite:
                 remove_folder(folder)
             watcher.began(parts)
-            result = _trained(parts, folder, settings, watcher)
-            strip = _strip(parts)
-            record = _saved(parts, home, name, result)
+            run = _begun(parts, folder, settings)
+            with recorded_ending(folder) as ending:
+                result = train(
+                    parts.objective, parts.network, parts.feed, parts.training, run, watcher
+                )
+                strip = _strip(parts)
+                record = _saved(parts, home, name, result)
+                ending.has_stopped_early = result.has_stopped_early
     seconds = round(time.perf_counter() - began, 1)
     return Pretrained(name, folder, home.encoders / name, record, result, seconds, strip)
 
@@ -114,25 +119,23 @@ def _owned(home: Workspace, name: str) -> Iterator[Path]:
         yield folder
 
 
-def _trained(
-    parts: Ingredients, folder: Path, settings: PretrainSettings, watcher: PretrainWatcher
-) -> TrainResult:
-    run = Run(
+def _begun(parts: Ingredients, folder: Path, settings: PretrainSettings) -> Run:
+    # What an attempt without a checkpoint left there may be of other settings.
+    if not any(folder.glob("checkpoints/step-*.pt")):
+        begin_run(folder, _told(parts))
+    return Run(
         folder,
         parts.method.name,
         parts.recipe,
         resume=settings.resume,
         tensorboard=settings.tensorboard,
     )
-    # What an attempt without a checkpoint left there may be of other settings.
-    if not any(folder.glob("checkpoints/step-*.pt")):
-        write_text_aside(folder / "run.json", json.dumps(_told(parts), indent=1) + "\n")
-    return train(parts.objective, parts.network, parts.feed, parts.training, run, watcher)
 
 
 def _told(parts: Ingredients) -> dict[str, Any]:
     """A run's settings, to read and to compare."""
-    told = {"kind": "run", "format_version": 1, "method": parts.method.name}
+    told: dict[str, Any] = {"method": parts.method.name, "settings_digest": parts.settings_digest}
+    told |= {"counts": {"slides": parts.pictures.slides, "tiles": len(parts.pictures.source)}}
     return told | {"preset": parts.preset, "training": asdict(parts.training)} | parts.recipe
 
 

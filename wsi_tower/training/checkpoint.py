@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wsi_tower.errors import CheckpointError, storage_errors
-from wsi_tower.records import write_bytes_aside
+from wsi_tower.records import differences, write_bytes_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -127,10 +127,13 @@ class Checkpoints:
                 f"checkpoint {path} is of method {content['method']}, not {self.method}; resume "
                 f"with that method, or start under another name"
             )
-        differences = list(_differences(content["settings"], self.settings))
-        if differences:
+        differing = [
+            f"{name} is {there!r} there and {here!r} here"
+            for name, there, here in differences(content["settings"], self.settings)
+        ]
+        if differing:
             raise CheckpointError(
-                f"checkpoint {path} was made with other settings: {'; '.join(differences)}; resume "
+                f"checkpoint {path} was made with other settings: {'; '.join(differing)}; resume "
                 f"with those, or start under another name"
             )
         return Checkpoint(content["step"], content["state"])
@@ -143,13 +146,3 @@ def _loaded(path: Path) -> Any:
     if damaged is not None:
         raise ValueError(f"{damaged} in it is not what was written")
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _differences(there: Any, here: Any, name: str = "settings") -> Iterator[str]:
-    """Each plain value that differs, by its path."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        prefix = "" if name == "settings" else f"{name}."
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(key), here.get(key), f"{prefix}{key}")
-    elif there != here:
-        yield f"{name} is {there!r} there and {here!r} here"
