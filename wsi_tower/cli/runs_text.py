@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wsi_tower.cli.runs_run import Comparison
     from wsi_tower.runs import RecordedRun
 
-__all__ = ["print_comparison", "print_run", "print_runs", "print_table", "status_text"]
+__all__ = ["figure", "print_comparison", "print_run", "print_runs", "print_table", "status_text"]
 
 _COLOURS = {
     "finished": "green",
@@ -98,7 +98,7 @@ def print_comparison(comparison: Comparison) -> None:
         "steps": [_steps(run) for run in runs],
     }
     for loss in dict.fromkeys(name for run in runs for name in run.last.losses):
-        measured[loss] = [_figure(run.last.losses.get(loss)) for run in runs]
+        measured[loss] = [figure(run.last.losses.get(loss)) for run in runs]
     measured |= {
         column.title: [column.cell(run) for run in runs]
         for column in _COLUMNS
@@ -168,7 +168,7 @@ def _settings(run: RecordedRun) -> str:
     crop_px = run.settings.get("augment", {}).get("crop_px", "?")
     return (
         f"{run.settings.get('backbone')} {crop_px} px, batch {training.get('batch_size')}, "
-        f"lr {_figure(training.get('lr'))}, seed {training.get('seed')}"
+        f"lr {figure(training.get('lr'))}, seed {training.get('seed')}"
     )
 
 
@@ -186,15 +186,16 @@ def _steps(run: RecordedRun) -> str:
 
 
 def _losses(run: RecordedRun) -> str:
-    return ", ".join(f"{name} {_figure(value)}" for name, value in run.last.losses.items())
+    return ", ".join(f"{name} {figure(value)}" for name, value in run.last.losses.items())
 
 
 def _watch(run: RecordedRun) -> str:
     named = {"feature rank": run.last.rank, "far/near distance": run.last.gap}
-    return ", ".join(f"{name} {_figure(value)}" for name, value in named.items() if value)
+    return ", ".join(f"{name} {figure(value)}" for name, value in named.items() if value)
 
 
-def _figure(value: Any) -> str:
+def figure(value: Any) -> str:
+    """A measured number, or that there is none."""
     return f"{value:.4g}" if isinstance(value, (int, float)) else _NOTHING
 
 
@@ -214,15 +215,15 @@ _COLUMNS = (
     _Column("learns from", lambda run: _source(run) or _NOTHING),
     _Column("status", status_text),
     _Column("steps", _steps, is_number=True),
-    _Column("loss", lambda run: _figure(run.last.losses.get("loss")), is_number=True),
-    _Column("rank", lambda run: _figure(run.last.rank), is_number=True),
-    _Column("far/near", lambda run: _figure(run.last.gap), is_number=True),
+    _Column("loss", lambda run: figure(run.last.losses.get("loss")), is_number=True),
+    _Column("rank", lambda run: figure(run.last.rank), is_number=True),
+    _Column("far/near", lambda run: figure(run.last.gap), is_number=True),
     _Column(
         "time",
         lambda run: _NOTHING if run.seconds is None else duration(run.seconds),
         is_number=True,
     ),
-    _Column("tiles/s", lambda run: _figure(run.last.images_per_s), is_number=True),
+    _Column("tiles/s", lambda run: figure(run.last.images_per_s), is_number=True),
 )
 _FIRST_TO_GO = ("tiles/s", "begun", "far/near", "settings", "learns from", "time")
 """Columns that a narrow terminal does without."""

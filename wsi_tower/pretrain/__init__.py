@@ -14,7 +14,7 @@ from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySetti
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
 from wsi_tower.pretrain.run import Pretrained, PretrainWatcher, pretrain
 from wsi_tower.pretrain.settings import PretrainSettings, Start
-from wsi_tower.pretrain.values import nearest
+from wsi_tower.pretrain.values import nearest, several_valued
 
 __all__ = [
     "METHODS",
@@ -41,4 +41,5 @@ __all__ = [
     "pretrain",
     "restore",
     "settings_from",
+    "several_valued",
 ]

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     Settings = TypeVar("Settings", bound=DataclassInstance)
 
-__all__ = ["check_above_0", "check_choice", "check_count", "nearest", "settings_of"]
+__all__ = [
+    "check_above_0",
+    "check_choice",
+    "check_count",
+    "nearest",
+    "settings_of",
+    "several_valued",
+]
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -54,6 +61,15 @@ def settings_of(
                 f"{owner}'s setting {name} is {value!r}; give {_expected(hints[name])}"
             ) from error
     return kind(**{**(base or {}), **read})
+
+
+def several_valued(kind: type[DataclassInstance]) -> set[str]:
+    """The settings whose value is several: two numbers, say."""
+    hints = get_type_hints(kind)
+    kinds = {
+        field.name: (hints[field.name], *get_args(hints[field.name])) for field in fields(kind)
+    }
+    return {name for name, some in kinds.items() if any(get_origin(one) is tuple for one in some)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
