@@ -106,9 +106,10 @@ def _pretrain(shared: Shared, values: dict[str, Any]) -> None:
 
 def _sweep(sweep: Sweep, shared: Shared, shard: str | None, *, is_dry: bool) -> None:
     from wsi_tower.cli.sweep import Share
-    from wsi_tower.cli.sweep_run import planned_sweep, run_sweep
+    from wsi_tower.cli.sweep_run import check_one_process, planned_sweep, run_sweep
     from wsi_tower.cli.sweep_text import plan_to_json, print_plan, print_sweep
 
+    check_one_process()
     planned = planned_sweep(sweep, shared, Share.parsed(shard))
     if is_dry:
         if shared.json:

@@ -31,6 +31,8 @@ _COLOURS = {
     "damaged": "red",
 }
 _NOTHING = "–"
+_UNBOUNDED = 10_000
+"""A width that no line reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def print_runs(runs: Sequence[RecordedRun]) -> None:
     for dropped in ("", *_FIRST_TO_GO):
         columns = [column for column in columns if column.title != dropped]
         table = _runs_table(runs, columns)
-        if console.measure(table).maximum <= console.width:
+        unbounded = console.options.update_width(_UNBOUNDED)
+        if console.measure(table, options=unbounded).maximum <= console.width:
             break
     console.print(table)
     if len(columns) < len(_COLUMNS):
@@ -130,7 +133,7 @@ def _console() -> Console:
     """Standard output; into files and pipes, lines are as long as they are."""
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console.width = 10_000
+        console.width = _UNBOUNDED
     return console
 
 

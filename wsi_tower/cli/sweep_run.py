@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
     from wsi_tower.cli.sweep import Share, Sweep, SweepRun
     from wsi_tower.workspace import Workspace
 
-__all__ = ["PlannedRun", "Step", "SweepSummary", "planned_sweep", "run_sweep"]
+__all__ = [
+    "PlannedRun",
+    "Step",
+    "SweepSummary",
+    "check_one_process",
+    "planned_sweep",
+    "run_sweep",
+]
 
 Step: TypeAlias = Literal["train", "resume", "skip", "busy", "refuse"]
 """What a sweep does with a run. ``busy``: another process works on it; ``refuse``: a run of that
@@ -136,6 +144,20 @@ class SweepSummary:
         ]
         told = {"sweep": self.name, "table": str(self.table.absolute())}
         return told | {"seconds": self.seconds, "runs": runs}
+
+
+def check_one_process() -> None:
+    """Refuse a sweep in several processes that torchrun started: they would share each run.
+
+    Raises:
+        SettingsError: there are several.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise SettingsError(
+            f"torchrun started {processes} processes, and a sweep is run by one; start it without "
+            f"torchrun on each GPU, with --shard 1/{processes} and so on"
+        )
 
 
 def planned_sweep(sweep: Sweep, shared: Shared, share: Share) -> list[PlannedRun]:

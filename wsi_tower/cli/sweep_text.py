@@ -45,9 +45,10 @@ def print_sweep(summary: SweepSummary) -> None:
     rows: list[list[str | Text]] = []
     for planned, did, found in summary.rows:
         if planned.is_own and found is not None:
-            row = [found.name, *planned.run.varied.values(), _DID[did], status_text(found)]
             last = (found.last.losses.get("loss"), found.last.rank, found.last.gap)
-            rows.append([*row, f"{found.step}/{planned.steps}", *map(figure, last)])
+            steps = f"{found.step}/{planned.steps}"
+            what: list[str | Text] = [found.name, *planned.run.varied.values(), _DID[did]]
+            rows.append([*what, status_text(found), steps, *map(figure, last)])
     print_table(heads, rows)
     for found in summary.bad:
         click.echo(f"  {found.name}: {found.message}")

@@ -80,7 +80,7 @@ def comparison_picture(
     width = max(columns * _PANEL_IN[0], 2 * _PANEL_IN[0])
     per_line = _runs_per_line(runs, width)
     legend = -(-len(runs) // per_line) * _LINE_IN + _MARGIN_IN
-    heights = (rows * _PANEL_IN[1] + legend, (len(shown) + 2.5) * _LINE_IN)
+    heights = (rows * _PANEL_IN[1] + legend, (len(shown) + 3.5) * _LINE_IN)
     figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=DPI)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     places = list(upper.subplots(rows, columns, squeeze=False).flat)
@@ -166,6 +166,8 @@ def _draw_table(
     ]
     if left_out:
         lines.append((f"and {counted(left_out, 'other')}", ()))
+    if "method" in differing:
+        lines.append(("losses of other methods are other losses: compare rank and far / near", ()))
     for number, (name, values) in enumerate(lines):
         y_in = (number + 1) * _LINE_IN
         is_head = number == 0

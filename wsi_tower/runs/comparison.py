@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["differing_settings"]
 
+_GROUPS = ("method", "preset", "backbone", "start", "weights", "training", "augment", "pairs")
+"""In the order that one reads them; what a method alone has comes after."""
 _FOLLOWS = frozenset({"training.warmup_steps", "training.watch_every"})
 """Differ where the number of steps does, and say nothing else then."""
 
@@ -27,11 +29,17 @@ def differing_settings(runs: Sequence[RecordedRun]) -> dict[str, list[Any]]:
     names = {name for other in others for name, _, _ in differences(first, other)}
     if any(name == "training.steps" for name in names):
         names -= _FOLLOWS
-    differing = {name: [_value(run.settings, name) for run in runs] for name in sorted(names)}
+    ordered = sorted(names, key=lambda name: (_place(name), name))
+    differing = {name: [_value(run.settings, name) for run in runs] for name in ordered}
     told = [run.settings.get("tiles") for run in runs]
     if any(tiles != told[0] for tiles in told[1:]):
         differing["tiles"] = _tiles_in_words(runs)
     return differing
+
+
+def _place(name: str) -> int:
+    group = name.partition(".")[0]
+    return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
 
 
 def _value(settings: Any, name: str) -> Any:

@@ -25,7 +25,7 @@ Columns: TypeAlias = "Mapping[str, Sequence[tuple[int, float]]]"
 _Row: TypeAlias = "dict[str, float]"
 
 _LAST_ROWS = 10
-_TAIL_BYTES = 1 << 14
+_TAIL_BYTES = 1 << 12
 _FARTHEST_BYTES = 1 << 18
 """How far back a look of the collapse watch is searched for: some thousand rows."""
 
