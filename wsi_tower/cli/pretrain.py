@@ -106,23 +106,24 @@ def _pretrain(shared: Shared, values: dict[str, Any]) -> None:
 
 def _sweep(sweep: Sweep, shared: Shared, shard: str | None, *, is_dry: bool) -> None:
     from wsi_tower.cli.sweep import Share
-    from wsi_tower.cli.sweep_run import check_one_process, planned_sweep, run_sweep
-    from wsi_tower.cli.sweep_text import plan_to_json, print_plan, print_sweep
+    from wsi_tower.cli.sweep_plan import check_one_process, planned_sweep
+    from wsi_tower.cli.sweep_run import run_sweep
+    from wsi_tower.cli.sweep_text import print_plan, print_sweep
 
     check_one_process()
-    planned = planned_sweep(sweep, shared, Share.parsed(shard))
+    plan = planned_sweep(sweep, shared, Share.parsed(shard))
     if is_dry:
         if shared.json:
-            _print_json(plan_to_json(sweep.name, planned))
+            _print_json(plan.to_json())
         else:
-            print_plan(sweep.keys, planned)
+            print_plan(plan)
         return
-    summary = run_sweep(sweep, planned, shared)
+    summary = run_sweep(plan, quiet=shared.json)
     if shared.json:
         _print_json(summary.to_json())
     else:
         print_sweep(summary)
-    if summary.bad:
+    if summary.has_bad:
         raise click.exceptions.Exit(SOME_FAILED)
 
 

@@ -57,7 +57,8 @@ def print_runs(runs: Sequence[RecordedRun]) -> None:
     console.print(table)
     if len(columns) < len(_COLUMNS):
         missing = [column.title for column in _COLUMNS if column not in columns]
-        console.print(f"without {', '.join(missing)}: a wider terminal, or --json", style="dim")
+        told = Text(f"without {', '.join(missing)}: a wider terminal, or --json", style="dim")
+        console.print(told, soft_wrap=True)
     for run in runs:
         if run.message:
             console.print(Text(f"  {run.name}: {run.message}"), soft_wrap=True)

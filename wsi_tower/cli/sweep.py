@@ -175,7 +175,7 @@ def _text(value: Any) -> str:
         return str(value).lower()
     for kind in (int, float):
         try:
-            return str(kind(str(value)))
+            return str(kind(str(value))).replace("e+", "e")
         except ValueError:
             continue
     return str(value)
