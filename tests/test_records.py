@@ -270,7 +270,7 @@ def test_a_short_look_does_not_keep_a_lock_from_its_taker(
     path.touch()
     looking = os.open(path, os.O_RDONLY)
     fcntl.flock(looking, fcntl.LOCK_SH)
-    monkeypatch.setattr("wsi_tower.records.time.sleep", lambda seconds: os.close(looking))
+    monkeypatch.setattr("wsi_tower.records.time.sleep", lambda _: os.close(looking))
     with held_lock(path, wait=False) as state:
         assert state == "held"
 

@@ -6,10 +6,13 @@
     ├── wsi-tower-workspace.json      marks the folder; slide discovery never descends into it
     ├── cohort.csv                    one row a slide: free columns of the slide lists
     ├── tiles/<slide_id>.zarr
-    ├── runs/<name>/                  a run of training: settings, log, checkpoints
+    ├── runs/<name>/                  a run of training: settings, log, checkpoints, end
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
-    └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
-        └── pictures/<slide_id>.jpg
+    └── reports/
+        ├── <verb>-<time>/            a page, slides.csv and run.json a run
+        │   └── pictures/<slide_id>.jpg
+        ├── sweeps/<name>.csv         the runs of a sweep
+        └── runs/<names>.png          runs compared
 """
 
 from __future__ import annotations

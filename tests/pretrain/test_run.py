@@ -247,7 +247,12 @@ def test_a_plan_knows_a_run_before_its_network_is_built(workspace: Path) -> None
     digest = recorded_run(home, "tower").settings_digest
 
     def planned(**values: Any) -> str:
-        known = {"steps": 2, "batch_size": 8, "backbone": "resnet10t", "crop_px": 32}
+        known: dict[str, Any] = {
+            "steps": 2,
+            "batch_size": 8,
+            "backbone": "resnet10t",
+            "crop_px": 32,
+        }
         known |= {"pairs": PAIRS, "device": "cpu"}
         settings = PretrainSettings(**(known | values))
         with closing(OpenPictures([home], print)) as opened:

@@ -116,13 +116,19 @@ def print_comparison(comparison: Comparison) -> None:
 def print_table(
     heads: Sequence[str], rows: Sequence[Sequence[str | Text]], *, console: Console | None = None
 ) -> None:
-    """A table of words."""
+    """A table of words and figures."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in heads:
-        table.add_column(Text(head), overflow="fold")
+    for place, head in enumerate(heads):
+        cells = [str(row[place]) for row in rows if place < len(row)]
+        justify: Any = "right" if all(map(_is_figure, cells)) else "left"
+        table.add_column(Text(head), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     (console or _console()).print(table)
+
+
+def _is_figure(text: str) -> bool:
+    return text == _NOTHING or text[:1].isdigit()
 
 
 def status_text(run: RecordedRun) -> Text:

@@ -77,10 +77,11 @@ def comparison_picture(
     rows = -(-len(panels) // _MOST_IN_ROW)
     columns = -(-len(panels) // rows)
     shown = dict(list(differing.items())[:_MOST_SETTINGS])
+    notes = ("method" in differing) + (len(differing) > len(shown))
     width = max(columns * _PANEL_IN[0], 2 * _PANEL_IN[0])
     per_line = _runs_per_line(runs, width)
     legend = -(-len(runs) // per_line) * _LINE_IN + _MARGIN_IN
-    heights = (rows * _PANEL_IN[1] + legend, (len(shown) + 3.5) * _LINE_IN)
+    heights = (rows * _PANEL_IN[1] + legend, (len(shown) + 2 + notes) * _LINE_IN)
     figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=DPI)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     places = list(upper.subplots(rows, columns, squeeze=False).flat)
@@ -106,6 +107,7 @@ def _draw_panel(axes: Axes, name: str, runs: Sequence[ComparedRun]) -> None:
         curve = [(step * tiles_a_step, value) for step, value in run.logged.get(name, ())]
         draw_curve(axes, curve, colour, run.name, style)
     title, meaning = _WATCHED.get(name, (name, ""))
+    axes.set_xlim(left=0)  # the same start in every panel
     axes.set_title(title, loc="left", color=INK)
     axes.set_xlabel("step" if has_one_size else "tiles seen", color=QUIET_INK)
     axes.set_ylabel(meaning, color=QUIET_INK, fontsize=8.5)
@@ -114,6 +116,9 @@ def _draw_panel(axes: Axes, name: str, runs: Sequence[ComparedRun]) -> None:
     if name == "gap":
         axes.axhline(1, color=QUIET_INK, linewidth=0.8, linestyle=":")
     tidy(axes)
+    if not axes.has_data():
+        where = {"transform": axes.transAxes, "ha": "center"}
+        axes.text(0.5, 0.5, "nothing was logged", color=QUIET_INK, **where)
     if not has_one_size:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 50k
 
