@@ -17,7 +17,8 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── ImpossiblePixelSizeError
     │   ├── ResolutionError                   finer than the slide has
     │   ├── TooSmallSlideError
-    │   └── NativeTilesError                  its own tiles cannot be copied
+    │   ├── NativeTilesError                  its own tiles cannot be copied
+    │   └── StainError                        its stain cannot be told
     ├── AnnotationError                       an annotation file cannot be understood
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
@@ -25,7 +26,9 @@ and ``--json`` carry, stable across versions. The tree::
     ├── TrainingError                         a run of training cannot begin or go on
     │   ├── TooFewTilesError
     │   ├── DivergedError                     the loss is no longer a number
-    │   └── CheckpointError                   of another method, version or settings, or damaged
+    │   ├── CheckpointError                   of another method, version or settings, or damaged
+    │   ├── LostRankError                     one of several processes is gone
+    │   └── OtherRankError                    another process has told the user what is wrong
     ├── StoreError                            an artefact on disk
     │   ├── OtherSettingsError                made with other settings; never reused silently
     │   ├── StoreBusyError                    another process is writing it
@@ -54,16 +57,19 @@ __all__ = [
     "EncoderError",
     "ImpossiblePixelSizeError",
     "InputError",
+    "LostRankError",
     "MaskError",
     "MissingPixelSizeError",
     "NativeTilesError",
     "NoSlidesError",
+    "OtherRankError",
     "OtherSettingsError",
     "ResolutionError",
     "SettingsError",
     "SlideError",
     "SlideListError",
     "SlideNotFoundError",
+    "StainError",
     "StorageError",
     "StoreBusyError",
     "StoreError",
@@ -169,6 +175,12 @@ class NativeTilesError(SlideError):
     reason = "no-native-tiles"
 
 
+class StainError(SlideError):
+    """The slide's stain cannot be told from its tissue."""
+
+    reason = "stain"
+
+
 class AnnotationError(WsiTowerError):
     """An annotation file cannot be understood."""
 
@@ -215,6 +227,18 @@ class CheckpointError(TrainingError):
     """A checkpoint is of another method, version or settings, or is damaged."""
 
     reason = "checkpoint"
+
+
+class LostRankError(TrainingError):
+    """One of the processes that train together is gone; the last checkpoint is kept."""
+
+    reason = "lost-rank"
+
+
+class OtherRankError(TrainingError):
+    """This process ends because of another, which tells the user why."""
+
+    reason = "other-rank"
 
 
 class StoreError(WsiTowerError):

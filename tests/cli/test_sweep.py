@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.runs.folders import write_run
 from wsi_tower.cli.main import cli
 from wsi_tower.cli.pretrain import command
-from wsi_tower.cli.sweep import Share, Sweep, one_values
+from wsi_tower.cli.sweep import Share, Sweep, with_settings_of
 from wsi_tower.errors import SettingsError
 from wsi_tower.records import held_lock
 from wsi_tower.workspace import Workspace
@@ -107,8 +107,9 @@ def test_values_with_other_signs_and_long_names_have_a_digest(tmp_path: Path) ->
 def test_a_setting_of_two_numbers_varies_as_a_list_of_lists(tmp_path: Path) -> None:
     flat = "set:\n  train:\n    betas: [0.9, 0.99]\n"
     assert swept(flat, tmp_path) is None
-    config = context_of(flat, tmp_path).params["config"]
-    assert one_values(config) == ["train.betas=0.9,0.99"]
+    context = context_of(flat, tmp_path, "--set", "train.betas=1,1")
+    told = with_settings_of(context.params["config"], context.params)
+    assert told["values"] == ("train.betas=0.9,0.99", "train.betas=1,1")
     sweep = swept("set:\n  train:\n    betas: [[0.9, 0.99], [0.8, 0.99]]\n", tmp_path)
     assert sweep is not None
     assert [run.values["values"] for run in sweep.runs] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ Examples:
   wsi-tower pretrain --method tower --images photos/ --steps 2000
   wsi-tower pretrain --config run.yaml -w cohort-a -w cohort-b
   wsi-tower pretrain --config run.yaml --dry-run        lists in it make a sweep
+  torchrun --standalone --nproc-per-node 4 -m wsi_tower pretrain --method tower
+                                                        on four GPUs (docs/distributed.md)
 
 \b
 Settings for --set: those of the method (docs/methods.md), augment.NAME and train.NAME.
@@ -40,12 +43,17 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
     *("method", "preset", "epochs", "steps", "batch_size", "backbone", "crop_px", "lr", "start"),
     *("weights", "images", "image_px", "near", "far", "cross_slide", "values", "seed"),
 )
-@click.option("--method", default="tower", show_default=True, help="tower, similarity or simclr.")
+@click.option(
+    "--method",
+    default="tower",
+    show_default=True,
+    help="tower, similarity, simclr, byol, moco, dino or npid.",
+)
 @click.option(
     "--preset",
     default="auto",
     show_default=True,
-    help="paper (ResNet-50, 224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
+    help="paper (224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
 )
 @click.option("--name", help="Of the run and the encoder.  [default: the method]")
 @click.option("--epochs", type=int, help="How often each tile is seen.")
@@ -78,26 +86,30 @@ def command(
     Writes runs/NAME (log, checkpoints, pictures) and encoders/NAME. Kill it at any moment and go on
     with --resume: on a CPU to the very same weights.
     """
-    inherited = config.checked().get("values", ())
-    # What was typed comes last, and wins.
-    values["values"] = (*inherited, *values["values"])
+    # Torch reads it when it loads. Its inner notes, from every rank, would drown what is said here.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if config.lists or dry_run or shard is not None:
-        from wsi_tower.cli.sweep import Sweep, one_values
+        from wsi_tower.cli.sweep import Sweep
 
-        values["values"] = (*one_values(config), *values["values"])
         sweep = Sweep.of(config, values, click.get_current_context())
         if sweep is not None:
             _sweep(sweep, shared, shard, is_dry=dry_run)
             return
         _check_sweeps_alone(shard, is_dry=dry_run)
-    _pretrain(shared, values)
+    _pretrain(shared, config, values)
 
 
-def _pretrain(shared: Shared, values: dict[str, Any]) -> None:
+def _pretrain(shared: Shared, config: Config, values: dict[str, Any]) -> None:
     from wsi_tower.cli.pretrain_run import PretrainRequest, run_pretrain
+    from wsi_tower.cli.sweep import with_settings_of
+
+    def read() -> PretrainRequest:
+        return PretrainRequest.parsed(shared, **with_settings_of(config, values))
 
     with _told_how_to_go_on():
-        summary = run_pretrain(PretrainRequest.parsed(shared, **values))
+        summary = run_pretrain(read)
+    if summary is None:
+        return
     if shared.json:
         _print_json(summary.to_json())
     else:
@@ -149,7 +161,10 @@ def _told_how_to_go_on() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        click.echo("interrupted; the same command with --resume goes on from there", err=True)
+        from wsi_tower.training import Ranks
+
+        if Ranks.here().is_first:
+            click.echo("interrupted; the same command with --resume goes on from there", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.cli.config import Config, Listed
 
-__all__ = ["Share", "Sweep", "SweepRun", "one_values"]
+__all__ = ["Share", "Sweep", "SweepRun", "with_settings_of"]
 
 _SET = "values"
 """The parameter of ``--set``."""
@@ -88,12 +88,13 @@ class Sweep:
 
         Args:
             config: what the file says.
-            values: of the command's options, without the lists.
+            values: of the command's options, as they were typed.
             context: of the command, which says what was typed.
 
         Raises:
             SettingsError: a list cannot be run through, or was typed as well.
         """
+        settled = with_settings_of(config, values)
         several = _several_valued()
         axes = [
             _axis(one, config, context, several)
@@ -106,18 +107,25 @@ class Sweep:
         stem = config.path.stem if config.path else "sweep"
         name = str(values["name"] or re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-."))
         runs = tuple(
-            _run(name, axes, places, values)
+            _run(name, axes, places, settled)
             for places in itertools.product(*(range(len(axis.texts)) for axis in axes))
         )
         _check_names(runs)
         return cls(name, tuple(axis.key for axis in axes), runs)
 
 
-def one_values(config: Config) -> list[str]:
-    """Settings for ``--set`` whose value in the file is a list, and one value."""
+def with_settings_of(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the command's options, the file's settings for ``--set`` before the typed ones.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    inherited = config.checked().get(_SET, ())
     several = _several_valued()
-    lists = [one for one in config.lists if _is_one_value(one, several)]
-    return [f"{one.key}={','.join(map(_text, one.values))}" for one in lists]
+    pairs = [one for one in config.lists if _is_one_value(one, several)]
+    settled = [f"{one.key}={','.join(map(_text, one.values))}" for one in pairs]
+    # What was typed comes last, and wins.
+    return {**values, _SET: (*inherited, *settled, *values[_SET])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from wsi_tower.cli.pretrain_run import PretrainRequest
 from wsi_tower.errors import SettingsError
 from wsi_tower.models import checked_encoder_name
 from wsi_tower.pretrain import OpenPictures, Plan
-from wsi_tower.records import differences
+from wsi_tower.records import differences_in_words
 from wsi_tower.runs import RecordedRun, recorded_run
 from wsi_tower.workspace import Workspace
 
@@ -83,10 +83,7 @@ class PlannedRun:
         # What moves no weight is in run.json too, and may differ.
         training: dict[str, Any] = found.settings["training"]
         there["training"] = {name: training.get(name) for name in self.identity["training"]}
-        differing = [
-            f"{name} is {one!r} there and {other!r} here"
-            for name, one, other in differences(there, self.identity)
-        ]
+        differing = differences_in_words(there, self.identity)
         return "; ".join(differing) or "its settings were not recorded"
 
 

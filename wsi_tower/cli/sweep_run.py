@@ -134,10 +134,11 @@ def run_sweep(plan: SweepPlan, *, quiet: bool) -> SweepSummary:
 
 def _done(one: PlannedRun, step: Step) -> Step:
     """Take a step with a run; what goes wrong with it is recorded in its folder."""
-    if one.request is None or step not in ("train", "resume"):
+    request = one.request
+    if request is None or step not in ("train", "resume"):
         return step
     try:
-        run_pretrain(one.request)
+        run_pretrain(lambda: request)
     except StoreBusyError:
         return "busy"
     except StorageError:  # what one run cannot write, the next cannot either

@@ -181,12 +181,12 @@ class Plan:
             WsiTowerError: something of it cannot be; see `pretrain`.
         """
         method = method_named(settings.method)
-        objective_settings = settings_from(method, settings.method_values)
-        objective = method.objective(objective_settings)
         preset = _preset(settings)
         recipe = method.recipes[preset]
+        objective_settings = settings_from(method, settings.method_values, preset)
+        objective = method.objective(objective_settings)
         augment = _augment(settings, method.augmentation_for(preset))
-        views = ViewRecipe(objective.views(), augment)
+        views = _views(objective, augment)
         pictures = opened.wanted(settings, views)
         anchors = pictures.anchors(objective, warn)
         training = _training(settings, recipe, len(anchors))
@@ -239,6 +239,7 @@ class Ingredients(Plan):
         plan = Plan.resolved(settings, OpenPictures(workspaces, warn), warn)
         source, partners = plan.pictures.source, plan.pictures.partners
         feed = TileFeed(source, plan.anchors, plan.views, plan.training, partners=partners)
+        plan.objective.begin(len(source), plan.training.seed)
         planned = {field.name: getattr(plan, field.name) for field in fields(plan)}
         return cls(**planned, network=_network(plan, settings), feed=feed)
 
@@ -273,6 +274,16 @@ def _augment(settings: PretrainSettings, base: AugmentSettings) -> AugmentSettin
     if settings.crop_px is not None:
         values["crop_px"] = settings.crop_px
     return settings_of(AugmentSettings, values, "augmentation", asdict(base))
+
+
+def _views(objective: Objective, augment: AugmentSettings) -> ViewRecipe:
+    plan = objective.views()
+    if plan.local_views and plan.local_px > augment.crop_px:
+        raise SettingsError(
+            f"small views have {plan.local_px} px and large ones only {augment.crop_px} px; lower "
+            f"local_px, or make the crop larger"
+        )
+    return ViewRecipe(plan, augment)
 
 
 def _training(settings: PretrainSettings, recipe: Recipe, anchors: int) -> TrainSettings:

@@ -117,8 +117,8 @@ def _draw_panel(axes: Axes, name: str, runs: Sequence[ComparedRun]) -> None:
         axes.axhline(1, color=QUIET_INK, linewidth=0.8, linestyle=":")
     tidy(axes)
     if not axes.has_data():
-        where = {"transform": axes.transAxes, "ha": "center"}
-        axes.text(0.5, 0.5, "nothing was logged", color=QUIET_INK, **where)
+        middle = (0.5, 0.5, "nothing was logged")
+        axes.text(*middle, color=QUIET_INK, ha="center", transform=axes.transAxes)
     if not has_one_size:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 50k
 

@@ -108,6 +108,17 @@ class TensorDraws:
 class Objective(nn.Module, ABC):
     """A method: its views, its network and its loss. State of its own lives in buffers."""
 
+    def begin(self, tiles: int, seed: int) -> None:
+        """Hear how many tiles there are, before all else: a memory bank has an entry for each.
+
+        Args:
+            tiles: how many; the anchors of batches are numbered below.
+            seed: of every draw.
+
+        Raises:
+            TooFewTilesError: the method needs more.
+        """
+
     @abstractmethod
     def views(self) -> ViewPlan:
         """Which views it compares."""
