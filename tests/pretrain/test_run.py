@@ -101,6 +101,10 @@ def test_the_encoder_on_disk_is_the_one_that_was_trained(workspace: Path) -> Non
         ("tower", {"mask": "none"}, {"encoder", "head", "decoder"}),
         ("similarity", {}, {"encoder", "head"}),
         ("simclr", {}, {"encoder", "head"}),
+        # Predictors and prototypes serve the training alone.
+        ("byol", {"hidden_length": 64}, {"encoder", "head"}),
+        ("moco", {"hidden_length": 64}, {"encoder", "head"}),
+        ("dino", {"local_px": 16, "prototypes": 64}, {"encoder", "head"}),
     ],
 )
 def test_what_has_no_weight_is_not_built(
@@ -237,7 +241,7 @@ def test_what_cannot_begin_makes_no_folder(tmp_path: Path) -> None:
 
 
 def test_only_a_method_of_pairs_needs_partners(workspace: Path) -> None:
-    for method in ("tower", "simclr"):
+    for method in ("tower", "simclr", "byol"):
         heard = Heard()
         small_pretrain(workspace, method=method, watcher=heard, steps=1)
         assert heard.messages == []

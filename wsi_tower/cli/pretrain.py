@@ -38,12 +38,17 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
 @click.command("pretrain", epilog=EPILOG, short_help="Learn an encoder from tiles, without labels.")
 @shared_options("workspaces", "overwrite", "json", "verbose")
 @config_option
-@click.option("--method", default="tower", show_default=True, help="tower, similarity or simclr.")
+@click.option(
+    "--method",
+    default="tower",
+    show_default=True,
+    help="tower, similarity, simclr, byol, moco, dino or npid.",
+)
 @click.option(
     "--preset",
     default="auto",
     show_default=True,
-    help="paper (ResNet-50, 224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
+    help="paper (224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
 )
 @click.option("--name", help="Of the run and the encoder.  [default: the method]")
 @click.option("--epochs", type=int, help="How often each tile is seen.")

@@ -4,7 +4,7 @@ from wsi_tower.models.batchnorm import synchronise_batchnorm
 from wsi_tower.models.building import build_encoder
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
-from wsi_tower.models.heads import HeadSettings, ProjectionHead
+from wsi_tower.models.heads import HeadSettings, Norm, ProjectionHead
 from wsi_tower.models.naming import checked_encoder_name, slug
 from wsi_tower.models.network import Descriptor, Network
 from wsi_tower.models.plan import EncoderPlan
@@ -16,6 +16,7 @@ from wsi_tower.models.saved import (
     load_encoder,
     newest_encoder,
     save_network,
+    weights_digest,
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
@@ -32,6 +33,7 @@ __all__ = [
     "LoadedEncoder",
     "Network",
     "NetworkShape",
+    "Norm",
     "Origin",
     "ProjectionHead",
     "TimmEncoder",
@@ -44,4 +46,5 @@ __all__ = [
     "save_network",
     "slug",
     "synchronise_batchnorm",
+    "weights_digest",
 ]

@@ -9,6 +9,10 @@ from wsi_tower.pretrain.methods import (
     method_named,
     settings_from,
 )
+from wsi_tower.pretrain.objectives.byol import Byol, ByolSettings
+from wsi_tower.pretrain.objectives.dino import Dino, DinoSettings
+from wsi_tower.pretrain.objectives.moco import Moco, MocoSettings
+from wsi_tower.pretrain.objectives.npid import Npid, NpidSettings
 from wsi_tower.pretrain.objectives.simclr import Simclr, SimclrSettings
 from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySettings
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
@@ -18,8 +22,16 @@ from wsi_tower.pretrain.values import nearest
 
 __all__ = [
     "METHODS",
+    "Byol",
+    "ByolSettings",
+    "Dino",
+    "DinoSettings",
     "Ingredients",
     "Method",
+    "Moco",
+    "MocoSettings",
+    "Npid",
+    "NpidSettings",
     "Pictures",
     "PresetName",
     "PretrainSettings",

@@ -150,12 +150,12 @@ class Ingredients:
             WsiTowerError: something of it cannot be; see `pretrain`.
         """
         method = method_named(settings.method)
-        objective_settings = settings_from(method, settings.method_values)
-        objective = method.objective(objective_settings)
         preset = _preset(settings)
         recipe = method.recipes[preset]
+        objective_settings = settings_from(method, settings.method_values, preset)
+        objective = method.objective(objective_settings)
         augment = _augment(settings, method.augmentation_for(preset))
-        views = ViewRecipe(objective.views(), augment)
+        views = _views(objective, augment)
         pictures = _pictures(settings, workspaces, views, warn)
         anchors = pictures.anchors(objective, warn)
         training = _training(settings, recipe, len(anchors))
@@ -163,6 +163,7 @@ class Ingredients:
         feed = TileFeed(pictures.source, anchors, views, training, partners=partners)
         start = settings.start or recipe.start
         backbone = settings.backbone or recipe.backbone
+        objective.begin(len(pictures.source), training.seed)
         network = _network(objective, backbone, start, settings, pictures.source.channels)
         told = {
             "objective": plain(objective_settings),
@@ -207,6 +208,16 @@ def _augment(settings: PretrainSettings, base: AugmentSettings) -> AugmentSettin
     if settings.crop_px is not None:
         values["crop_px"] = settings.crop_px
     return settings_of(AugmentSettings, values, "augmentation", asdict(base))
+
+
+def _views(objective: Objective, augment: AugmentSettings) -> ViewRecipe:
+    plan = objective.views()
+    if plan.local_views and plan.local_px > augment.crop_px:
+        raise SettingsError(
+            f"small views have {plan.local_px} px and large ones only {augment.crop_px} px; lower "
+            f"local_px, or make the crop larger"
+        )
+    return ViewRecipe(plan, augment)
 
 
 def _training(settings: PretrainSettings, recipe: Recipe, anchors: int) -> TrainSettings:

@@ -21,7 +21,7 @@ from wsi_tower.training.order import PartnerSource, Share
 from wsi_tower.training.pictures import PictureSource, StorePictures
 from wsi_tower.training.ranks import Ranks, gathered, mean_over_ranks
 from wsi_tower.training.reporting import StepReport, Watcher
-from wsi_tower.training.schedule import learning_rate
+from wsi_tower.training.schedule import learning_rate, weight_decay
 from wsi_tower.training.settings import DeviceName, OptimiserName, Precision, TrainSettings
 
 __all__ = [
@@ -66,4 +66,5 @@ __all__ = [
     "mean_over_ranks",
     "train",
     "watched",
+    "weight_decay",
 ]

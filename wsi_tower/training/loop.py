@@ -17,7 +17,7 @@ from wsi_tower.training.log import RunLog
 from wsi_tower.training.objective import Progress
 from wsi_tower.training.ranks import Ranks
 from wsi_tower.training.reporting import Reporter, Watcher
-from wsi_tower.training.schedule import learning_rate
+from wsi_tower.training.schedule import learning_rate, weight_decay
 from wsi_tower.training.trainee import Trainee
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def train(
                 losses, norm = trainee.gradients(fed)
                 if problem := _unsound(losses["loss"], norm):
                     raise told_once(_diverged(problem, fed.step + 1, rate, kept))
-                trainee.step(rate)
+                trainee.step(rate, weight_decay(fed.step, settings))
                 step = fed.step + 1
                 now = Progress(step, settings.steps)
                 trainee.follow(fed, now)

@@ -51,6 +51,8 @@ class TrainSettings:
     """Steps in which the learning rate rises from 0."""
     weight_decay: float = 1e-4
     """Of weights with two axes or more; biases and norms are let alone."""
+    final_weight_decay: float | None = None
+    """Weight decay of the last step, reached as half a cosine; None: it stays as it is."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two moments; ``sgd`` and ``lars`` take the first as their momentum."""
     optimiser: OptimiserName = "adamw"
@@ -107,6 +109,9 @@ class TrainSettings:
             )
         if not 0 <= self.weight_decay < math.inf:
             raise SettingsError(f"weight_decay must be 0 or more, not {self.weight_decay:g}")
+        last = self.final_weight_decay
+        if last is not None and not 0 <= last < math.inf:
+            raise SettingsError(f"final_weight_decay must be 0 or more, not {last:g}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise SettingsError(f"betas must be two numbers from 0 to below 1, not {self.betas}")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:

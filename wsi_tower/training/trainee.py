@@ -77,9 +77,11 @@ class Trainee:
         *losses, length = mean_over_ranks(torch.stack([*sums.values(), norm])).tolist()
         return dict(zip(sums, losses, strict=True)), length
 
-    def step(self, rate: float) -> None:
-        """Move the weights."""
-        for group in self.optimiser.param_groups:
+    def step(self, rate: float, decay: float) -> None:
+        """Move the weights, at this learning rate and weight decay."""
+        weights, *_ = groups = self.optimiser.param_groups
+        weights["weight_decay"] = decay
+        for group in groups:
             group["lr"] = rate
         self.optimiser.step()
 
