@@ -17,7 +17,13 @@ from wsi_tower.embeddings.slide import CachedSlide
 
 if TYPE_CHECKING:
     from wsi_tower.embeddings.embedder import Embedder
-    from wsi_tower.embeddings.embedding import EmbedJob, Recipe, embed_slide, embedder_for
+    from wsi_tower.embeddings.embedding import (
+        EmbedJob,
+        Recipe,
+        embed_slide,
+        embedder_for,
+        recipe_of,
+    )
     from wsi_tower.embeddings.encoders import EncoderChoice, TileEncoder, load_tile_encoder
     from wsi_tower.embeddings.export import (
         ExportFormat,
@@ -49,6 +55,7 @@ __all__ = [
     "export_slide",
     "load_tile_encoder",
     "open_cache",
+    "recipe_of",
     "stain_of_store",
     "write_bag_list",
     "write_cache",
@@ -69,6 +76,7 @@ _LATER = {
     "embedder_for": "embedding",
     "export_slide": "export",
     "load_tile_encoder": "encoders",
+    "recipe_of": "embedding",
     "stain_of_store": "tile_pixels",
     "write_bag_list": "export",
 }
