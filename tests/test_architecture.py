@@ -51,6 +51,7 @@ KEPT_INSIDE = {
     "zarr": {"jpeg", "ngff", "tiles"},
     "torch": {"models", "training", "pretrain", "embeddings"},
     "h5py": {"embeddings"},
+    "pyarrow": {"embeddings"},
     "faiss": {"retrieval"},
     "timm": {"models"},
     "safetensors": {"models"},

@@ -105,6 +105,11 @@ class Workspace:
         """The slide's embedding cache of an encoder."""
         return self.embeddings(encoder) / f"{slide_id}.h5"
 
+    def embedded(self) -> list[str]:
+        """Names of the encoders that have caches."""
+        caches = (self.root / "embeddings").glob("[!.]*/[!.]*.h5")
+        return sorted({path.parent.name for path in caches})
+
     def embedding_caches(self, encoder: str) -> list[Path]:
         """Every embedding cache of an encoder, by name.
 
@@ -114,8 +119,8 @@ class Workspace:
         caches = self.embeddings(encoder).glob("*.h5")
         found = sorted(path for path in caches if not path.name.startswith("."))
         if not found:
-            folders = {path.parent.name for path in self.embeddings("*").parent.glob("*/[!.]*.h5")}
-            others = f"only of {', '.join(sorted(folders))}" if folders else "nor of any other"
+            folders = self.embedded()
+            others = f"only of {', '.join(folders)}" if folders else "nor of any other"
             raise NoSlidesError(
                 f"workspace {self.root} has no embeddings of encoder {encoder}, {others}; make "
                 f"them with `wsi-tower embed --encoder {encoder} -w {self.root}`, or choose "

@@ -1,6 +1,7 @@
 """What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
 
 from wsi_tower.report.comparison_picture import ComparedRun, comparison_picture
+from wsi_tower.report.embedding_picture import embedding_picture
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
@@ -14,6 +15,7 @@ __all__ = [
     "RunRecord",
     "comparison_picture",
     "duration",
+    "embedding_picture",
     "flattened",
     "number",
     "pairs_picture",
