@@ -212,3 +212,44 @@ def test_reading_caches_loads_no_torch() -> None:
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert found.stdout == "[]\n"
+
+
+# ------------------------------------------------------------------ export
+
+
+def test_export_takes_the_only_encoder_and_asks_where_there_are_two(
+    study: Path, tmp_path: Path
+) -> None:
+    none = run("export", tmp_path / "out", "--format", "clam", "-w", study)
+    assert none.exit_code == 2
+    assert "has no embeddings; make them with `wsi-tower embed" in none.stderr
+    assert run("embed", "--encoder", "tower", "-w", study, *CPU, "--no-report").exit_code == 0
+    result = run("export", tmp_path / "out", "--format", "clam", "-w", study)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("2 slides: 2 done; ")
+    assert sorted(path.name for path in (tmp_path / "out").rglob("phantom*")) == [
+        "phantom-01.h5",
+        "phantom-01.pt",
+        "phantom-02.h5",
+        "phantom-02.pt",
+    ]
+    with (tmp_path / "out" / "slides.csv").open(newline="") as file:
+        assert [row["case_id"] for row in csv.DictReader(file)] == ["p1", "p2"]
+    run("embed", "--encoder", "pairs", "-w", study, *CPU, "--no-report")
+    two = run("export", tmp_path / "out", "--format", "anndata", "-w", study)
+    assert two.exit_code == 2
+    assert "embeddings of pairs, tower; say which with --encoder" in two.stderr
+    chosen = ("--format", "anndata", "--encoder", "pairs", "--json")
+    told = json.loads(run("export", tmp_path / "ad", "-w", study, *chosen).stdout)
+    assert {row["status"] for row in told["slides"]} == {"done"}
+    assert (tmp_path / "ad" / "phantom-01.h5ad").is_file()
+
+
+def test_export_of_a_damaged_cache_is_a_row(study: Path, tmp_path: Path) -> None:
+    run("embed", "--encoder", "tower", "-w", study, *CPU, "--no-report")
+    (study / "embeddings" / "tower" / "phantom-01.h5").write_bytes(b"broken")
+    result = run("export", tmp_path / "out", "--format", "clam", "-w", study)
+    assert result.exit_code == 1
+    assert "1 done, 1 failed" in result.stdout
+    with (tmp_path / "out" / "slides.csv").open(newline="") as file:
+        assert [row["slide_id"] for row in csv.DictReader(file)] == ["phantom-02"]

@@ -22,6 +22,7 @@ from wsi_tower.embeddings import (
     embedder_for,
     load_tile_encoder,
     open_cache,
+    recipe_of,
 )
 from wsi_tower.errors import (
     CorruptStoreError,
@@ -139,6 +140,27 @@ def test_pictures_of_tiles_are_described_as_the_tiles(study: Workspace) -> None:
     np.testing.assert_allclose(found, cache.features[[4, 2]], atol=1e-5)
 
 
+def test_a_cache_says_how_to_describe_other_pictures_alike(study: Workspace) -> None:
+    saved_encoder(study, "coarse", mpp=2.0, descriptor="head")
+    cache = embedded(job_for(study, "coarse", resample=True))
+    with TileStore.open(study.tile_store(SLIDE)) as store:
+        embedder = embedder_for(recipe_of(cache, study, CPU))
+        found = embedder.of_pictures(store.pixels[[9]], mpp=cache.slide.tile_mpp)
+    np.testing.assert_allclose(found[0], cache.features[9], atol=1e-5)
+    saved_encoder(study, "coarse", mpp=2.0, descriptor="head", seed=5)
+    with pytest.raises(EncoderError, match="coarse is not the one"):
+        embedder_for(recipe_of(cache, study, replace(CPU, batch_size=3)))
+
+
+def test_a_stained_cache_says_so_too(study: Workspace) -> None:
+    reference = StainReference.built_in("reinhard")
+    cache = embedded(job_for(study, stain="reinhard", reference=reference))
+    recipe = recipe_of(cache, study, CPU)
+    assert (recipe.reference, recipe.settings.stain, recipe.folder) == (
+        reference, "reinhard", "tower-reinhard",
+    )  # fmt: skip
+
+
 # ------------------------------------------------------------------ stain
 
 
@@ -237,6 +259,8 @@ def test_a_module_of_a_python_file_embeds(study: Workspace) -> None:
     job = file_job(study)
     cache = embedded(job)
     assert (cache.encoder, cache.features.shape[1]) == ("mine-make", 3)
+    with pytest.raises(EncoderError, match="name it with --encoder-file"):
+        recipe_of(cache, study)
     with TileStore.open(job.store) as store:
         expected = store.pixels[7].mean(axis=(0, 1)) / 255
     np.testing.assert_allclose(cache.features[7], expected, atol=1e-5)

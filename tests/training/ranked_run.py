@@ -98,6 +98,7 @@ def ranked_train(
     values |= {"log_every": 1, "watch_every": 2, "optimiser": "adam"}
     chosen = TrainSettings(**(values | settings))
     torch.manual_seed(0)
+    objective.begin(TILES, chosen.seed)
     network = objective.network(encoder())
     views = ViewRecipe(objective.views(), AugmentSettings(crop_px=24, brightness=0.1))
     feed = TileFeed(ToyPictures(), np.arange(TILES - 1), views, chosen, partners=ToyPartners())

@@ -10,7 +10,10 @@ from wsi_tower import __version__
 
 __all__ = ["cli", "main"]
 
-VERBS = ("tile", "pairs", "pretrain", "embed", "evaluate", "info", "doctor", "demo", "phantom")
+VERBS = (
+    *("tile", "pairs", "pretrain", "runs", "embed", "export", "evaluate"),
+    *("info", "doctor", "demo", "phantom"),
+)
 """In the order that a new user meets them."""
 
 
