@@ -20,14 +20,21 @@ import io
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wsi_tower.errors import CorruptStoreError, NoSlidesError, StorageError, storage_errors
+from wsi_tower.errors import (
+    CorruptStoreError,
+    NoSlidesError,
+    StorageError,
+    StoreBusyError,
+    storage_errors,
+)
 from wsi_tower.records import held_lock, write_text_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
@@ -111,6 +118,24 @@ class Workspace:
     def lock(self, artefact: Path) -> Path:
         """The lock file to hold while writing ``artefact``."""
         return self.root / ".locks" / f"{artefact.parent.name}-{artefact.name}.lock"
+
+    @contextmanager
+    def owned(self, artefact: Path, *, wait: bool) -> Iterator[bool]:
+        """Hold the lock of ``artefact`` for the time of the block; false where there are no locks.
+
+        Args:
+            artefact: what is written in the block.
+            wait: whether to wait while another process writes it.
+
+        Raises:
+            StoreBusyError: another process is writing it, and ``wait`` is off.
+        """
+        with held_lock(self.lock(artefact), wait=wait) as state:
+            if state == "busy":
+                raise StoreBusyError(
+                    f"another process is writing {artefact}; wait for it, or stop it"
+                )
+            yield state == "held"
 
     def prepared(self) -> Workspace:
         """Make the folder, mark it, and check that it can be written.

@@ -15,6 +15,7 @@ from wsi_tower.models.saved import (
     load_encoder,
     newest_encoder,
     save_network,
+    weights_digest,
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
@@ -42,4 +43,5 @@ __all__ = [
     "newest_encoder",
     "save_network",
     "slug",
+    "weights_digest",
 ]
