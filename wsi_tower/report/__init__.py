@@ -3,13 +3,16 @@
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
+from wsi_tower.report.query_picture import QueryPanel, query_picture
 from wsi_tower.report.record import RunRecord
 from wsi_tower.report.training_picture import restoration_picture, training_picture
 
 __all__ = [
     "PairsOfSlide",
+    "QueryPanel",
     "RunRecord",
     "pairs_picture",
+    "query_picture",
     "restoration_picture",
     "tiling_picture",
     "training_picture",

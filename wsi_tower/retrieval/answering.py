@@ -88,7 +88,7 @@ class Answer:
 
     query: dict[str, Any]
     """The question in plain values."""
-    hits: tuple[Hit, ...] | tuple[SlideHit, ...]
+    hits: tuple[Hit | SlideHit, ...]
     """Nearest first; of a question of several tiles, those first that most of them agree on."""
     searched_slides: int
     """Slides that could answer."""
@@ -139,10 +139,14 @@ def answer(
     allowed = allowed_slides(index, question, settings)
     count = max(_LEAST_FOUND, _FOUND_PER_HIT * settings.hits)
     while True:
-        lists = [
-            nearest(index, vector, count, allowed=allowed, settings=search_settings, search=search)
-            for vector in question.vectors
-        ]
+        lists = nearest(
+            index,
+            question.vectors,
+            count,
+            allowed=allowed,
+            settings=search_settings,
+            search=search,
+        )
         shown = picked(index, fused(lists), question, settings)
         if len(shown) >= settings.hits or all(found.is_all for found in lists):
             break
@@ -151,9 +155,7 @@ def answer(
     return _answer(index, question, settings, (allowed, hits), began)
 
 
-def answer_slides(
-    index: TileIndex, question: Question, settings: QuerySettings
-) -> Answer:
+def answer_slides(index: TileIndex, question: Question, settings: QuerySettings) -> Answer:
     """The slides whose descriptors are nearest to the question's one vector.
 
     A slide that is asked about never answers; others of its patient only where settings say so.
@@ -202,7 +204,7 @@ def _answer(
     index: TileIndex,
     question: Question,
     settings: QuerySettings,
-    found: tuple[NDArray[np.bool_], tuple[Hit, ...] | tuple[SlideHit, ...]],
+    found: tuple[NDArray[np.bool_], tuple[Hit | SlideHit, ...]],
     began: float,
 ) -> Answer:
     allowed, hits = found

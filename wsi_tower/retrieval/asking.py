@@ -14,7 +14,7 @@ from wsi_tower.embeddings import open_cache
 from wsi_tower.errors import EncoderError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -64,10 +64,9 @@ class Question:
     """The question in plain values, for answers that are written down."""
     tiles: tuple[AskedTile, ...] = ()
     """Tiles that it was made from; neither they nor tiles that overlap them answer it."""
-    slides: frozenset[str] = field(default=frozenset())
-    """Slides that are asked about."""
-    patients: frozenset[str] = field(default=frozenset())
-    """Patients of these slides."""
+    slides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Slides that are asked about, with their columns of the cohort. Those of tiles that refine
+    another question are not."""
 
 
 def refined(
@@ -92,7 +91,8 @@ def refined(
         if examples is not None and len(examples):
             moved += weight * examples.astype(np.float64).mean(axis=0)
             total += weight
-    return (moved / total[:, None]).astype(np.float32)
+    result: NDArray[np.float32] = (moved / total[:, None]).astype(np.float32)
+    return result
 
 
 def slide_cache(index: TileIndex, slide_id: str, folder: Path) -> EmbeddingCache:
@@ -181,12 +181,6 @@ def region_rows(cache: EmbeddingCache, path: Path, most: int) -> NDArray[np.int6
             f"than a tile of {slide.footprint_l0} level-0 px, on tissue, and on this slide"
         )
     return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
-
-
-def descriptors_of(caches: Sequence[EmbeddingCache], rows: Sequence[int]) -> NDArray[np.float32]:
-    """Descriptors of tiles, a cache and a row each: (n, D)."""
-    found = [cache.features[row] for cache, row in zip(caches, rows, strict=True)]
-    return np.asarray(found, np.float32)
 
 
 def _position(point_um: NDArray[np.float64]) -> str:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from wsi_tower.batch import unwatched
-from wsi_tower.errors import OtherSettingsError, StoreBusyError
-from wsi_tower.records import Header, digest, folder_aside, held_lock, plain
+from wsi_tower.errors import OtherSettingsError
+from wsi_tower.records import Header, digest, folder_aside, plain
 from wsi_tower.retrieval.choice import chosen
 from wsi_tower.retrieval.planning import IndexPlan
 from wsi_tower.retrieval.record import FORMAT_VERSION, KIND, IndexRecord, damaged
+from wsi_tower.retrieval.settings import IndexSettings
 from wsi_tower.retrieval.survey import Survey
 from wsi_tower.retrieval.tile_index import TileIndex
 from wsi_tower.retrieval.writing import IndexWriter, file_digests, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Sequence
     from pathlib import Path
 
-    from wsi_tower.retrieval.settings import IndexSettings
     from wsi_tower.retrieval.writing import IndexProgress
+    from wsi_tower.workspace import Workspace
 
 __all__ = ["IndexChange", "build_index", "verify_index"]
 
@@ -49,49 +50,50 @@ class IndexChange:
         return 0 < _OUTGROWN * learnt_from < self.record.tiles
 
 
-def build_index(  # noqa: PLR0913 - what of, where to, and how
-    folder: Path,
-    caches: Sequence[Path],
-    settings: IndexSettings,
+def build_index(
+    workspaces: Sequence[Workspace],
+    encoder: str,
+    settings: IndexSettings | None = None,
     *,
-    lock: Path,
-    cohort: Mapping[str, Mapping[str, str]] | None = None,
+    without: Container[str] = (),
     overwrite: bool = False,
     progress: IndexProgress = unwatched,
 ) -> IndexChange:
-    """Make the index of some embedding caches, or bring the one that is there up to date.
+    """Make the index of an encoder's embeddings, or bring the one that is there up to date.
 
     Slides are added and taken out without learning lists and codes anew. Complete or absent:
     written aside, then renamed.
 
     Args:
-        folder: ``index/<encoder>`` of a workspace.
-        caches: every cache that is to be in it, of one encoder.
-        settings: how to make it.
-        lock: file to hold meanwhile.
-        cohort: columns by slide id; they come before those that a cache remembers.
+        workspaces: whose embeddings are indexed; the first takes the index.
+        encoder: slug of the encoder: the folder of its embeddings.
+        settings: how to make it; None: as it suits the number of tiles.
+        without: ids of slides to leave out.
         overwrite: whether to make all of it anew.
         progress: told what is being done.
 
     Raises:
-        NoSlidesError: no caches.
-        EncoderError: caches of different encoders.
+        NoSlidesError: a workspace has no embeddings of the encoder, or every slide is left out.
+        DuplicateSlideError: two workspaces have a slide of one id.
+        EncoderError: embeddings by different encoders.
+        SettingsError: an index that these tiles cannot have.
         OtherSettingsError: the index that is there was made with other settings.
         StoreBusyError: another process is at it.
         CorruptStoreError: a cache, or the index that is there, is damaged.
         StorageError: the disk refused.
     """
-    with held_lock(lock, wait=False) as state:
-        if state == "busy":
-            raise StoreBusyError(
-                f"another process is making index {folder}; wait for it, or end it"
-            )
-        survey = Survey.of(caches, folder, cohort or {})
+    settings = settings or IndexSettings()
+    home = workspaces[0]
+    folder = home.index(encoder)
+    paths = [path for one in workspaces for path in one.embedding_caches(encoder)]
+    cohort = {name: row for one in reversed(workspaces) for name, row in one.cohort().items()}
+    with home.owned(folder, wait=False) as alone:
+        survey = Survey.of([path for path in paths if path.stem not in without], folder, cohort)
         before = None if overwrite else _kept_index(folder, survey, settings)
         plan = IndexPlan.of(survey, settings, before)
         if before is not None and before.slides == plan.slides:
             return IndexChange(before.record, "unchanged")
-        with folder_aside(folder, alone=True) as aside:
+        with folder_aside(folder, alone=alone) as aside:
             IndexWriter(aside, folder, plan, progress).write(settings.seed)
             record = _record(survey, settings, plan, file_digests(aside))
             write_record(aside, record)
@@ -144,16 +146,12 @@ def _kept_index(folder: Path, survey: Survey, settings: IndexSettings) -> TileIn
 
 
 def _check_settings(folder: Path, record: IndexRecord, settings: IndexSettings) -> None:
-    was, wanted = record.header.settings, plain(settings)
-    if was != wanted:
-        told = ", ".join(
-            f"{name} {was.get(name)} instead of {wanted[name]}"
-            for name in wanted
-            if was.get(name) != wanted[name]
-        )
+    asked = replace(record.header, settings=plain(settings))
+    if asked.settings != record.header.settings:
         raise OtherSettingsError(
-            f"index {folder} was made with other settings: {told}; give the same ones, or make it "
-            f"anew with --overwrite"
+            f"index {folder} was made with other settings "
+            f"({record.header.told_differences(asked)}); give the same ones, or make it anew with "
+            f"--overwrite"
         )
 
 

@@ -68,12 +68,13 @@ def _asked_about(
 ) -> NDArray[np.bool_]:
     """Slides that are asked about, and others of their patients, unless they may answer."""
     column = settings.patient_column
+    patients = {cohort[column] for cohort in question.slides.values() if cohort.get(column)}
     is_refused = []
     for slide in index.slides:
         if slide.slide_id in question.slides:
             is_refused.append(not settings.own_slide)
         else:
-            is_own = slide.cohort.get(column) in question.patients
+            is_own = slide.cohort.get(column) in patients
             is_refused.append(is_own and not settings.own_patient)
     return np.array(is_refused, bool)
 

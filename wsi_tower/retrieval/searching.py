@@ -16,13 +16,22 @@ from wsi_tower.retrieval.exact import distances_to, nearest_rows
 from wsi_tower.retrieval.settings import SearchSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from wsi_tower.retrieval.tile_index import Shard, TileIndex
 
-__all__ = ["Asked", "Candidates", "Nearest", "SearchShards", "nearest", "search_here", "searched"]
+__all__ = [
+    "NO_CANDIDATES",
+    "Asked",
+    "Candidates",
+    "Nearest",
+    "SearchShards",
+    "nearest",
+    "search_here",
+    "searched",
+]
 
 _CANDIDATES_PER_HIT = 4
 _FEW_TILES = 100_000
@@ -37,10 +46,10 @@ _WIDENING = 4
 class Asked:
     """A question to a shard; plain values, so that it can travel."""
 
-    vector: NDArray[np.float32]
-    """The query: (D,)."""
+    vectors: NDArray[np.float32]
+    """The queries: (Q, D)."""
     count: int
-    """Candidates to give."""
+    """Candidates to give for each."""
     allowed: NDArray[np.bool_]
     """Which slides of the index may answer: (S,)."""
     probes: int
@@ -72,8 +81,10 @@ class Candidates(NamedTuple):
         )
 
 
-SearchShards: TypeAlias = "Callable[[TileIndex, Asked], list[Candidates]]"
-"""Puts a question to every shard of an index."""
+NO_CANDIDATES = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+SearchShards: TypeAlias = "Callable[[TileIndex, Asked], list[list[Candidates]]]"
+"""Puts a question to every shard of an index: by shard, then by query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,22 +106,22 @@ class Nearest:
 
 def nearest(
     index: TileIndex,
-    vector: NDArray[np.float32],
+    vectors: NDArray[np.float32],
     count: int,
     *,
     allowed: NDArray[np.bool_] | None = None,
     settings: SearchSettings | None = None,
     search: SearchShards | None = None,
-) -> Nearest:
-    """The tiles nearest to ``vector`` among those of the allowed slides.
+) -> list[Nearest]:
+    """The tiles nearest to each of ``vectors`` among those of the allowed slides.
 
     Slides that are not allowed are passed over within the search, so that however many of the
     nearest tiles are theirs, ``count`` others are found.
 
     Args:
         index: to search.
-        vector: the query: (D,).
-        count: tiles wanted; fewer come only where no more are allowed.
+        vectors: the queries: (Q, D).
+        count: tiles wanted for each; fewer come only where no more are allowed.
         allowed: which slides may answer: (S,); None: all.
         settings: how thoroughly.
         search: puts the question to the shards; None: here, one after the other.
@@ -123,35 +134,60 @@ def nearest(
     left = int(index.tiles[allowed].sum())
     count = min(count, left)
     wanted, probes = _thoroughness(index, left, count, settings)
-    asked = Asked(np.ascontiguousarray(vector, np.float32), wanted, allowed, probes)
+    asked = Asked(np.ascontiguousarray(vectors, np.float32), wanted, allowed, probes)
+    lists = index.record.choice.lists
     with faiss_threads(settings.threads):
         while True:
-            found = _joined((search or search_here)(index, asked), wanted)
-            if len(found) >= wanted or asked.probes in (0, index.record.choice.lists):
+            shards = (search or search_here)(index, asked)
+            found = [_joined(parts, wanted) for parts in zip(*shards, strict=True)]
+            if asked.probes in (0, lists) or all(len(one) >= wanted for one in found):
                 break
-            more = min(asked.probes * _WIDENING, index.record.choice.lists)
-            asked = replace(asked, probes=more)
-    order = np.lexsort((found.rows, found.slides, found.distances))[:count]
-    best = found.taken(order)
-    return Nearest(best.slides, best.rows, best.distances, is_all=len(best) == left)
+            asked = replace(asked, probes=min(asked.probes * _WIDENING, lists))
+    return [_nearest(one, count, left) for one in found]
 
 
-def search_here(index: TileIndex, asked: Asked) -> list[Candidates]:
+def search_here(index: TileIndex, asked: Asked) -> list[list[Candidates]]:
     """Every shard in this process."""
     return [searched(index, shard, asked) for shard in index.shards]
 
 
-def searched(index: TileIndex, shard: Shard, asked: Asked) -> Candidates:
-    """A shard's candidates, with their exact distances."""
+def searched(index: TileIndex, shard: Shard, asked: Asked) -> list[Candidates]:
+    """A shard's candidates for each query, with their exact distances."""
     if not asked.probes:
         return _by_comparing(index, shard, asked)
     ranges = shard.ranges(asked.allowed)
+    return [_by_codes(index, shard, asked, vector, ranges) for vector in asked.vectors]
+
+
+def _by_codes(
+    index: TileIndex,
+    shard: Shard,
+    asked: Asked,
+    vector: NDArray[np.float32],
+    ranges: list[tuple[int, int]],
+) -> Candidates:
     if not ranges:
-        return _NONE
-    found = shard.codes.nearest(asked.vector, asked.count, asked.probes, ranges)
+        return NO_CANDIDATES
+    found = shard.codes.nearest(vector, asked.count, asked.probes, ranges)
     slides, rows = shard.placed(found.numbers)
-    distances = _exact(index, asked.vector, slides, rows)
+    distances = _exact(index, vector, slides, rows)
     return Candidates(slides, rows, distances, found.approximate.astype(np.float64))
+
+
+def _by_comparing(index: TileIndex, shard: Shard, asked: Asked) -> list[Candidates]:
+    parts: list[list[Candidates]] = [[NO_CANDIDATES] for _ in asked.vectors]
+    for number in shard.slides[asked.allowed[shard.slides]].tolist():
+        features = index.features(number)
+        for vector, own in zip(asked.vectors, parts, strict=True):
+            rows, distances = nearest_rows(vector, features, asked.count)
+            own.append(Candidates(np.full(len(rows), number), rows, distances, distances))
+    return [_joined(own, asked.count) for own in parts]
+
+
+def _nearest(found: Candidates, count: int, left: int) -> Nearest:
+    order = np.lexsort((found.rows, found.slides, found.distances))[:count]
+    best = found.taken(order)
+    return Nearest(best.slides, best.rows, best.distances, is_all=len(best) == left)
 
 
 def _thoroughness(
@@ -168,15 +204,7 @@ def _thoroughness(
     return wanted, min(max(probes, 1), choice.lists)
 
 
-def _by_comparing(index: TileIndex, shard: Shard, asked: Asked) -> Candidates:
-    parts = [_NONE]
-    for number in shard.slides[asked.allowed[shard.slides]].tolist():
-        rows, distances = nearest_rows(asked.vector, index.features(number), asked.count)
-        parts.append(Candidates(np.full(len(rows), number), rows, distances, distances))
-    return _joined(parts, asked.count)
-
-
-def _joined(parts: list[Candidates], count: int) -> Candidates:
+def _joined(parts: Iterable[Candidates], count: int) -> Candidates:
     """The ``count`` best of all, by what they were chosen by."""
     found = Candidates(*map(np.concatenate, zip(*parts, strict=True)))
     if len(found) <= count:
@@ -200,6 +228,3 @@ def _exact(
     distances = np.empty(len(slides))
     distances[order] = distances_to(vector, features)
     return distances
-
-
-_NONE = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
