@@ -17,6 +17,7 @@ VERBS = (
     "embed",
     "index",
     "query",
+    "similar-map",
     "info",
     "doctor",
     "demo",
@@ -38,7 +39,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"wsi_tower.cli.{cmd_name}").command
+        module = import_module(f"wsi_tower.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
 

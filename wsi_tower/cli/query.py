@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsi_tower.cli.asking_options import asking_options
 from wsi_tower.cli.options import Shared, shared_options
 
 if TYPE_CHECKING:
@@ -28,14 +28,7 @@ Examples:
 
 @click.command("query", epilog=EPILOG, short_help="Find the tiles that look like this one.")
 @shared_options("workspace", "json", "verbose")
-@click.option("--slide", help="Slide that is asked about.")
-@click.option("--row", type=int, help="Its tile, by row of its tile store.")
-@click.option("--at", metavar="X,Y", help="Its tile at a position, such as 12.3mm,4.5mm.")
-@click.option("--region", type=click.Path(path_type=Path), help="GeoJSON with polygons on it.")
-@click.option("--image", type=click.Path(path_type=Path), help="A picture instead of a slide.")
-@click.option("--mpp", type=float, help="Its µm per pixel.")
-@click.option("--like", multiple=True, metavar="SLIDE:ROW|X,Y", help="Move towards a tile; repeat.")
-@click.option("--unlike", multiple=True, metavar="SLIDE:ROW|X,Y", help="Move away from it; repeat.")
+@asking_options
 @click.option("--level", type=click.Choice(["tile", "slide"]), default="tile", help="What answers.")
 @click.option("-k", "--hits", type=int, default=12, show_default=True, help="Answers wanted.")
 @click.option(
@@ -47,8 +40,6 @@ Examples:
 @click.option(
     "--patient-column", default="patient", show_default=True, help="Cohort column of the patient."
 )
-@click.option("--encoder", default="", help="Whose index: a folder below index/.")
-@click.option("--encoder-file", default="", metavar="FILE.py:FUNCTION", help="For --image.")
 @click.option("--probes", type=int, default=64, show_default=True, help="Lists looked through.")
 @click.option(
     "--candidates", type=int, default=256, show_default=True, help="Tiles compared exactly."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_tower.report import QueryPanel, query_picture
@@ -12,7 +13,6 @@ from wsi_tower.tiles import TileStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from wsi_tower.retrieval import Answer, TileIndex
     from wsi_tower.workspace import Workspace
@@ -111,10 +111,10 @@ def _title(query: Mapping[str, Any]) -> str:
     where = {
         "tile": "a tile of slide {slide}",
         "region": "a region of slide {slide}",
-        "image": "image {image}",
+        "image": "image {name}",
         "examples": "some tiles",
         "slide": "slide {slide}",
-    }[query["kind"]].format(**query)
+    }[query["kind"]].format(**query, name=Path(query.get("image", "")).name)
     return f"What looks like {where}"
 
 
@@ -130,7 +130,8 @@ def _lines(
     cohort: Mapping[str, str],
 ) -> tuple[str, ...]:
     columns = ", ".join(value for value in cohort.values() if value)
-    return (f"{rank}  {slide_id}", "  ·  ".join([f"{distance:.4g}", *place]), columns)
+    told = " at ".join([f"distance {distance:.3g}", *place])
+    return (f"{rank}  {slide_id}", told, columns)
 
 
 def _millimetres(centre_um: Iterable[float]) -> str:

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     from wsi_tower.cli.options import Shared
     from wsi_tower.retrieval import Answer
 
-__all__ = ["QueryRequest", "QuerySummary", "opened_index", "parsed_asking", "run_query"]
+__all__ = [
+    "QueryRequest",
+    "QuerySummary",
+    "asked_name",
+    "opened_index",
+    "parsed_asking",
+    "run_query",
+]
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,11 @@ class QueryRequest:
             ),
             search=SearchSettings(probes=values["probes"], candidates=values["candidates"]),
             batch=BatchSettings(values["workers"], values["scheduler"]),
-            out=None if out is None else Path(out) if out else workspace.reports / _named(asking),
+            out=None
+            if out is None
+            else Path(out)
+            if out
+            else workspace.reports / f"query-{asked_name(asking)}",
         )
 
 
@@ -167,8 +178,8 @@ def parsed_asking(values: dict[str, Any]) -> Asking:
     )
 
 
-def _named(asking: Asking) -> str:
-    """Name of the folder of an answer."""
+def asked_name(asking: Asking) -> str:
+    """What is asked as part of a folder's name."""
     place = None if asking.place is None else str(asking.place)
     if isinstance(asking.place, tuple):
         place = "-".join(f"{value:.0f}um" for value in asking.place)
@@ -176,4 +187,4 @@ def _named(asking: Asking) -> str:
     region = asking.region.stem if asking.region else None
     level = "slides" if asking.level == "slide" else None
     parts = [part for part in (subject, place, region, level) if part is not None]
-    return "query-" + re.sub(r"[^\w.-]+", "-", "-".join(parts))
+    return re.sub(r"[^\w.-]+", "-", "-".join(parts))

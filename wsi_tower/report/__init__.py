@@ -5,6 +5,7 @@ from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
 from wsi_tower.report.query_picture import QueryPanel, query_picture
 from wsi_tower.report.record import RunRecord
+from wsi_tower.report.similarity_picture import similarity_colours, similarity_picture
 from wsi_tower.report.training_picture import restoration_picture, training_picture
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "pairs_picture",
     "query_picture",
     "restoration_picture",
+    "similarity_colours",
+    "similarity_picture",
     "tiling_picture",
     "training_picture",
     "write_picture",

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["QueryPanel", "query_picture"]
 
 _MARGIN, _GAP = 28, 16
-_QUERY_PX, _HIT_PX, _EXAMPLE_PX = 420, 236, 92
+_QUERY_PX, _HIT_PX, _EXAMPLE_PX = 420, 256, 92
 """Side of the query's picture, of a hit's, and of an example's."""
 _COLUMNS = 4
 _LINE_PX = 24
 _LINES = 3
 _TITLE_PX = 44
+_FONT_PX = 14
 _BAR_SHARE, _BAR_PX = 0.4, 5
 _QUERY_EDGE, _HIT_EDGE = (240, 163, 10), (205, 208, 216)
 _MOST_ASKED = 9
@@ -80,7 +81,7 @@ class _Sheet:
         """Lines below each other; returns where the next one would begin."""
         left, top = corner
         for place, line in enumerate(lines):
-            font = caption_font("DejaVuSans-Bold" if place == 0 else "DejaVuSans", 15)
+            font = caption_font("DejaVuSans-Bold" if place == 0 else "DejaVuSans", _FONT_PX)
             text = shortened_text(printable_text(line), font, width)
             self.draw.text((left, top), text, INK if place == 0 else QUIET_INK, font)
             top += _LINE_PX
@@ -92,7 +93,7 @@ class _Sheet:
         length_um = round_length_um(side * _BAR_SHARE / scale)
         right = left + max(1, round(length_um * scale))
         self.draw.rectangle([left, top, right - 1, top + _BAR_PX - 1], fill=INK)
-        font = caption_font("DejaVuSans", 15)
+        font = caption_font("DejaVuSans", _FONT_PX)
         self.draw.text((right + 10, top + 2), length_label(length_um), INK, font, anchor="lm")
 
 
@@ -130,7 +131,7 @@ def query_picture(
     sheet.draw.text((_MARGIN, _MARGIN - 6), shown, INK, font)
     top = _MARGIN + _TITLE_PX
     _draw_asked(sheet, asked, (like, unlike), top)
-    _draw_hits(sheet, asked, hits, (right, top))
+    _draw_hits(sheet, hits, (right, top))
     encoded = io.BytesIO()
     image.save(encoded, "PNG")
     return encoded.getvalue()
@@ -178,14 +179,9 @@ def _draw_examples(sheet: _Sheet, name: str, panels: Sequence[QueryPanel], top: 
     return top + _EXAMPLE_PX + _GAP
 
 
-def _draw_hits(
-    sheet: _Sheet,
-    asked: Sequence[QueryPanel],
-    hits: Sequence[QueryPanel],
-    corner: tuple[int, int],
-) -> None:
-    """The grid of hits, all at the scale at which the query's side would fill a cell."""
-    side_um = _side_um(asked) or _side_um(hits)
+def _draw_hits(sheet: _Sheet, hits: Sequence[QueryPanel], corner: tuple[int, int]) -> None:
+    """The grid of hits, all at the scale at which the largest fills its cell."""
+    side_um = max((hit.side_um for hit in hits if hit.side_um is not None), default=None)
     scale = _HIT_PX / side_um if side_um else 1.0
     left, top = corner
     for place, hit in enumerate(hits):

@@ -17,6 +17,7 @@ from wsi_tower.retrieval.questions import (
 from wsi_tower.retrieval.record import IndexedSlide, IndexRecord
 from wsi_tower.retrieval.searching import Nearest, nearest
 from wsi_tower.retrieval.settings import IndexKind, IndexSettings, Reduction, SearchSettings
+from wsi_tower.retrieval.similarity_map import SimilarityMap, similarity_map
 from wsi_tower.retrieval.tile_index import TileIndex
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Question",
     "Reduction",
     "SearchSettings",
+    "SimilarityMap",
     "SlideHit",
     "TileIndex",
     "answer",
@@ -49,6 +51,7 @@ __all__ = [
     "question_of",
     "refined",
     "search_elsewhere",
+    "similarity_map",
     "slide_cache",
     "verify_index",
 ]

@@ -95,10 +95,10 @@ def _nothing_left(
     told = " and ".join(f"{column}={value}" for column, value in settings.where)
     if fitting:
         asked = ", ".join(sorted(question.slides)[:_SHOWN])
-        which = f"{fitting} slides with {told}" if told else f"{fitting} slides"
+        which = f" with {told}" if told else ""
         return (
-            f"no slide is left to answer: all of the {which} in index {index.path} are asked about "
-            f"or of the same patient ({asked}); allow them with --own-slide or --own-patient"
+            f"no slide is left to answer: each of {fitting} in index {index.path}{which} is asked "
+            f"about ({asked}) or of the same patient; allow it with --own-slide or --own-patient"
         )
     there = "; ".join(
         f"{column}: {', '.join(_values(index, column)[:_SHOWN])}"

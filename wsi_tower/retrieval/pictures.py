@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsi_tower.errors import EncoderError, InputError, MissingPixelSizeError
-from wsi_tower.geometry import LevelBox, LevelSize
+from wsi_tower.errors import (
+    EncoderError,
+    ImpossiblePixelSizeError,
+    InputError,
+    MissingPixelSizeError,
+)
+from wsi_tower.geometry import MAX_MPP, MIN_MPP, LevelBox, LevelSize
 from wsi_tower.slides import open_slide, resampled
 from wsi_tower.stain import StainReference
 
@@ -90,6 +95,11 @@ def embedder_like(cache: EmbeddingCache, workspace: Workspace, encoder_file: str
     told = cache.header.settings
     names = {field.name for field in fields(EmbedSettings)}
     settings = EmbedSettings(**{name: value for name, value in told.items() if name in names})
+    if told.get("method") == "file" and not encoder_file:
+        raise EncoderError(
+            f"encoder {cache.encoder_id} of the embeddings in {cache.path.parent} came from a "
+            f"Python file; name it with --encoder-file FILE.py:FUNCTION"
+        )
     choice = EncoderChoice(file=encoder_file) if encoder_file else EncoderChoice(cache.encoder_id)
     encoder = load_tile_encoder(choice, workspace, settings.descriptor)
     own, indexed = encoder.parents["encoder"], cache.header.parents["encoder"]
@@ -107,6 +117,8 @@ def embedder_like(cache: EmbeddingCache, workspace: Workspace, encoder_file: str
 
 def _read(path: Path, mpp_um: float | None) -> tuple[Rgb, float]:
     """The whole picture and its micrometres per pixel."""
+    if mpp_um is not None:
+        _check_mpp(path, mpp_um)
     with open_slide(path, mpp_um=mpp_um) as slide:
         size = slide.info.size
         if size.width * size.height > _MOST_PIXELS:
@@ -121,6 +133,14 @@ def _read(path: Path, mpp_um: float | None) -> tuple[Rgb, float]:
                 f"image {path} has no pixel size; give its µm per pixel, such as --mpp 0.25"
             ) from error
         return slide.read_level_box(0, LevelBox(0, 0, size.width, size.height)), mpp
+
+
+def _check_mpp(path: Path, mpp_um: float) -> None:
+    if not MIN_MPP < mpp_um <= MAX_MPP:
+        raise ImpossiblePixelSizeError(
+            f"image {path} cannot have {mpp_um:g} µm per pixel (possible: above {MIN_MPP:g} and up "
+            f"to {MAX_MPP:g}); give the right one with --mpp"
+        )
 
 
 def _starts(length: int, side: int) -> range:
