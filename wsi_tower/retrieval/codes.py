@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from wsi_tower.retrieval.choice import IndexChoice
 
-__all__ = ["CodedTiles", "Found", "faiss_threads"]
+__all__ = ["SAMPLES_PER_CENTRE", "CodedTiles", "Found", "faiss_threads"]
 
+SAMPLES_PER_CENTRE = 64
+"""Tiles that each centre of k-means is learnt from at most, for lists and codes."""
 _ITERATIONS = 10
 """Of k-means, for lists and codes; more no longer change what is found."""
 _FEW_RANGES = 16
@@ -60,6 +62,7 @@ class CodedTiles:
         lists = _inverted(index)
         for clustering in (lists.cp, lists.pq.cp):
             clustering.niter, clustering.seed = _ITERATIONS, seed + 1
+            clustering.max_points_per_centroid = SAMPLES_PER_CENTRE
         if choice.reduction == "opq":
             faiss.downcast_VectorTransform(index.chain.at(0)).niter = _ITERATIONS
         index.train(sample)

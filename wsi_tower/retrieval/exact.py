@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 
     from wsi_tower.embeddings import FeatureArray
 
-__all__ = ["distances_to", "nearest_rows"]
+__all__ = ["distances_to", "near_rows"]
 
 _BLOCK_ROWS = 1 << 14
-_SPARE = 8
-"""More than asked for are taken by single precision before they are put in their exact order."""
 
 
 def distances_to(vector: NDArray[np.float32], features: FeatureArray) -> NDArray[np.float64]:
@@ -26,28 +24,20 @@ def distances_to(vector: NDArray[np.float32], features: FeatureArray) -> NDArray
     return np.sqrt(squared)
 
 
-def nearest_rows(
+def near_rows(
     vector: NDArray[np.float32], features: FeatureArray, count: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The ``count`` nearest of ``features`` (N, D), fewer where there are fewer.
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The nearest of ``features`` (N, D) by single precision, ``count`` of every block of rows.
 
     Returns:
-        Rows and their distances, nearest first; of equal ones the lower row comes first.
+        Rows and squared distances, in no order.
     """
-    blocks = [
-        _near_in_block(vector, features[start : start + _BLOCK_ROWS], count) + start
-        for start in range(0, len(features), _BLOCK_ROWS)
-    ]
-    rows = np.sort(np.concatenate([np.empty(0, np.int64), *blocks]))
-    distances = distances_to(vector, features[rows])
-    order = np.argsort(distances, kind="stable")[:count]
-    return rows[order], distances[order]
-
-
-def _near_in_block(
-    vector: NDArray[np.float32], block: FeatureArray, count: int
-) -> NDArray[np.int64]:
-    wanted = min(count + _SPARE, len(block))
-    _, rows = faiss.knn(vector[None], np.ascontiguousarray(block, np.float32), wanted)
-    found: NDArray[np.int64] = rows[0]
-    return found[found >= 0]
+    rows, squared = [], []
+    for start in range(0, len(features), _BLOCK_ROWS):
+        block = features[start : start + _BLOCK_ROWS]
+        if block.dtype != np.float32:
+            block = block.astype(np.float32)
+        distances, found = faiss.knn(vector[None], block, min(count, len(block)))
+        rows.append(found[0] + start)
+        squared.append(distances[0])
+    return np.concatenate(rows), np.concatenate(squared)

@@ -7,12 +7,12 @@ its candidates with both distances, and only then the nearest of all are taken.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from wsi_tower.retrieval.codes import faiss_threads
-from wsi_tower.retrieval.exact import distances_to, nearest_rows
+from wsi_tower.retrieval.exact import distances_to, near_rows
 from wsi_tower.retrieval.settings import SearchSettings
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 _CANDIDATES_PER_HIT = 4
-_FEW_TILES = 100_000
+_SPARE = 8
+"""More than asked for are chosen by single precision before double precision ranks them."""
+_FEW_TILES = 20_000
 """Tiles left by a filter up to which all are compared: as quick as looking through codes."""
 _FEW_SHARE = 1 / 16
 """Part of all tiles up to which that holds, too: probing for rarer tiles reads more codes than it
@@ -175,13 +177,30 @@ def _by_codes(
 
 
 def _by_comparing(index: TileIndex, shard: Shard, asked: Asked) -> list[Candidates]:
-    parts: list[list[Candidates]] = [[NO_CANDIDATES] for _ in asked.vectors]
-    for number in shard.slides[asked.allowed[shard.slides]].tolist():
-        features = index.features(number)
-        for vector, own in zip(asked.vectors, parts, strict=True):
-            rows, distances = nearest_rows(vector, features, asked.count)
-            own.append(Candidates(np.full(len(rows), number), rows, distances, distances))
-    return [_joined(own, asked.count) for own in parts]
+    numbers = shard.slides[asked.allowed[shard.slides]].tolist()
+    features = [index.features(number) for number in numbers]
+    return [_compared(index, vector, asked.count, (numbers, features)) for vector in asked.vectors]
+
+
+def _compared(
+    index: TileIndex,
+    vector: NDArray[np.float32],
+    count: int,
+    slides: tuple[list[int], list[NDArray[Any]]],
+) -> Candidates:
+    """The nearest of all tiles of some slides: chosen by single precision, ranked by double."""
+    numbers, features = slides
+    if not numbers:
+        return NO_CANDIDATES
+    found = [near_rows(vector, own, count + _SPARE) for own in features]
+    squared = np.concatenate([distances for _, distances in found])
+    rows = np.concatenate([rows for rows, _ in found])
+    places = np.repeat(np.array(numbers), [len(rows) for rows, _ in found])
+    if len(rows) > count + _SPARE:
+        near = np.argpartition(squared, count + _SPARE)[: count + _SPARE]
+        rows, places = rows[near], places[near]
+    distances = _exact(index, vector, places, rows)
+    return _joined([Candidates(places, rows, distances, distances)], count)
 
 
 def _nearest(found: Candidates, count: int, left: int) -> Nearest:

@@ -12,7 +12,8 @@ from wsi_tower.draws import Draws
 from wsi_tower.embeddings import open_cache
 from wsi_tower.errors import CorruptStoreError
 from wsi_tower.records import bytes_digest, write_text_aside
-from wsi_tower.retrieval.codes import CodedTiles
+from wsi_tower.retrieval.choice import CODE_VALUES
+from wsi_tower.retrieval.codes import SAMPLES_PER_CENTRE, CodedTiles
 from wsi_tower.retrieval.planning import tiles_of
 from wsi_tower.retrieval.record import RECORD_NAME
 from wsi_tower.retrieval.tile_index import (
@@ -37,9 +38,6 @@ __all__ = ["IndexProgress", "IndexWriter", "file_digests", "write_record"]
 IndexProgress: TypeAlias = "Callable[[str, int, int], None]"
 """Called with what is being done, tiles done and tiles in all."""
 
-_SAMPLES_PER_LIST = 64
-_LEAST_SAMPLES = 65_536
-"""What FAISS learns 256 values a code from at most."""
 _BLOCK_BYTES = 1 << 24
 
 
@@ -77,7 +75,7 @@ class IndexWriter:
         """Lists and codes from tiles taken evenly from every slide."""
         slides, choice = self.plan.slides, self.plan.choice
         tiles = tiles_of(slides)
-        wanted = min(tiles, max(_SAMPLES_PER_LIST * choice.lists, _LEAST_SAMPLES))
+        wanted = min(tiles, SAMPLES_PER_CENTRE * max(choice.lists, CODE_VALUES))
         offsets = Draws(seed, 0, np.arange(len(slides))).uniform("index")
         sample = np.empty((wanted, choice.length), np.float32)
         ends = np.cumsum([0, *(slide.tiles for slide in slides)]) * wanted // tiles
