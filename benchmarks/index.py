@@ -124,8 +124,11 @@ class Measured:
 @click.option("--queries", type=int, default=1000, show_default=True)
 @click.option("--threads", type=int, default=2, show_default=True, help="For making indices.")
 @click.option("--long/--no-long", default=True, help="Descriptors of 2 048 values, too.")
+@click.option("--only", default="", help="Names of ways, such as compressed,flat.")
 @click.option("--keep/--no-keep", default=True, help="Keep the caches for the next run.")
-def main(sizes: str, queries: int, threads: int, long: bool, keep: bool) -> None:
+def main(
+    sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool
+) -> None:
     """Measure searching."""
     cases = [Case(Mixture(int(size)), queries) for size in sizes.split(",")]
     if long:
@@ -139,7 +142,7 @@ def main(sizes: str, queries: int, threads: int, long: bool, keep: bool) -> None
         apart(case.mixture.write, case.workspace, ENCODER)
         apart(made, case, "flat", threads)
         exact = apart(exact_answers, case, threads)
-        for way in ways(case):
+        for way in ways(case, only):
             one = apart(way, case, exact, threads)
             show(one)
             measured.append(one)
@@ -149,10 +152,13 @@ def main(sizes: str, queries: int, threads: int, long: bool, keep: bool) -> None
     write_results("index", record | {"measured": [asdict(one) for one in measured]})
 
 
-def ways(case: Case) -> list[Callable[..., Measured]]:
+def ways(case: Case, only: str) -> list[Callable[..., Measured]]:
     """Ways of searching that a case is measured with."""
     found: list[Callable[..., Measured]] = [compressed, flat, with_numpy, with_torch]
-    return [*found, with_hnsw] if case.mixture.tiles <= MOST_HNSW else found
+    if case.mixture.tiles <= MOST_HNSW:
+        found.append(with_hnsw)
+    names = only.split(",") if only else []
+    return [way for way in found if not names or way.__name__.removeprefix("with_") in names]
 
 
 def apart(work: Callable[..., T], *arguments: Any) -> T:

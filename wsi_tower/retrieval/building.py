@@ -10,7 +10,7 @@ import numpy as np
 from wsi_tower.batch import unwatched
 from wsi_tower.errors import OtherSettingsError
 from wsi_tower.records import Header, digest, folder_aside, plain
-from wsi_tower.retrieval.choice import chosen
+from wsi_tower.retrieval.choice import kind_for
 from wsi_tower.retrieval.planning import IndexPlan
 from wsi_tower.retrieval.record import FORMAT_VERSION, KIND, IndexRecord, damaged
 from wsi_tower.retrieval.settings import IndexSettings
@@ -139,10 +139,10 @@ def _kept_index(folder: Path, survey: Survey, settings: IndexSettings) -> TileIn
     index = TileIndex.open(folder)
     record = index.record
     _check_settings(folder, record, settings)
-    choice = chosen(settings, survey.tiles, survey.length)
+    kind, _ = kind_for(settings, survey.tiles)
     was = record.header.parents["encoder"], record.descriptor, record.choice.length
     is_same = was == (survey.encoder_digest, survey.descriptor, survey.length)
-    return index if is_same and record.choice.kind == choice.kind else None
+    return index if is_same and record.choice.kind == kind else None
 
 
 def _check_settings(folder: Path, record: IndexRecord, settings: IndexSettings) -> None:

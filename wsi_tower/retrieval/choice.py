@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.retrieval.settings import IndexKind, IndexSettings, Reduction
 
-__all__ = ["CODE_VALUES", "IndexChoice", "chosen"]
+__all__ = ["CODE_VALUES", "IndexChoice", "chosen", "kind_for"]
 
 _TILES_PER_LIST = 39
 """Fewer vectors than this a list, and FAISS warns that its k-means has too few to learn from."""
@@ -73,7 +73,7 @@ def chosen(settings: IndexSettings, tiles: int, length: int) -> IndexChoice:
     Raises:
         SettingsError: codes that these descriptors cannot have, or more lists than tiles can fill.
     """
-    kind, reason = _kind(settings, tiles)
+    kind, reason = kind_for(settings, tiles)
     if kind == "flat":
         return IndexChoice("flat", length, why=(reason,))
     _check_enough(settings, tiles)
@@ -83,7 +83,8 @@ def chosen(settings: IndexSettings, tiles: int, length: int) -> IndexChoice:
     return IndexChoice("compressed", length, lists, code_bytes, reduction, coded, why)
 
 
-def _kind(settings: IndexSettings, tiles: int) -> tuple[IndexKind, str]:
+def kind_for(settings: IndexSettings, tiles: int) -> tuple[IndexKind, str]:
+    """The kind of index for so many tiles, and why."""
     limit = f"{settings.exact_below:,}"
     if settings.kind == "flat" or (settings.kind == "auto" and tiles < settings.exact_below):
         asked = "as asked for" if settings.kind == "flat" else f"fewer than {limit}"

@@ -36,11 +36,9 @@ __all__ = [
 _CANDIDATES_PER_HIT = 4
 _SPARE = 8
 """More than asked for are chosen by single precision before double precision ranks them."""
-_FEW_TILES = 20_000
-"""Tiles left by a filter up to which all are compared: as quick as looking through codes."""
 _FEW_SHARE = 1 / 16
-"""Part of all tiles up to which that holds, too: probing for rarer tiles reads more codes than it
-saves descriptors."""
+"""Part of all tiles that a filter leaves up to which they are all compared: probing for rarer ones
+reads more codes than it saves descriptors."""
 _WIDENING = 4
 
 
@@ -214,7 +212,7 @@ def _thoroughness(
 ) -> tuple[int, int]:
     """Candidates and probes for a question; 0 probes where every tile is compared."""
     choice = index.record.choice
-    few = left <= max(_FEW_TILES, _FEW_SHARE * len(index))
+    few = left <= max(settings.compare_below, _FEW_SHARE * len(index))
     if choice.kind == "flat" or few:
         return count, 0
     wanted = min(left, max(settings.candidates, _CANDIDATES_PER_HIT * count))

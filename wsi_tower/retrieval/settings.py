@@ -61,6 +61,8 @@ class SearchSettings:
     candidates: int = 256
     """Tiles, nearest by their codes, whose descriptors are read and compared exactly. At least
     four times as many as hits are asked for."""
+    compare_below: int = 20_000
+    """Tiles left by a filter up to which all are compared: as quick as looking through codes."""
     threads: int = 1
     """Threads of FAISS. One query at a time gains nothing from more, and a pool of its own beside
     that of torch would only fight for the cores."""
@@ -68,6 +70,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         _check_range("probes", self.probes, 1)
         _check_range("candidates", self.candidates, 1)
+        _check_range("compare_below", self.compare_below, 0)
         _check_range("threads", self.threads, 1)
 
 
