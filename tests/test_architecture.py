@@ -21,6 +21,7 @@ ROOMS = (
         "geometry",
         "memory",
         "records",
+        "arrays",
         "workspace",
         "batch",
         "draws",

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +20,7 @@ from wsi_tower.records import (
     Header,
     bytes_digest,
     digest,
+    file_aside,
     folder_aside,
     held_lock,
     plain,
@@ -198,6 +200,26 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
     make(path, "whole")
     assert [child.name for child in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_file_written_by_path_takes_its_place_and_the_dead_are_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    code = (
+        "import os, pathlib\nfrom wsi_tower.records import file_aside\n"
+        f"with file_aside(pathlib.Path({str(path)!r}), alone=True) as aside:\n"
+        "    aside.write_text('half')\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not path.exists()
+    with file_aside(path) as aside:  # its owner may live: it was touched a moment ago
+        aside.write_text("whole")
+    assert len(list(tmp_path.iterdir())) == 2
+    with suppress(KeyboardInterrupt), file_aside(path, alone=True) as aside:
+        aside.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("others", [("b-a.zarr", "a.zarr"), ("[a].zarr", "a.zarr")])

@@ -17,7 +17,8 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── ImpossiblePixelSizeError
     │   ├── ResolutionError                   finer than the slide has
     │   ├── TooSmallSlideError
-    │   └── NativeTilesError                  its own tiles cannot be copied
+    │   ├── NativeTilesError                  its own tiles cannot be copied
+    │   └── StainError                        its stain cannot be told
     ├── AnnotationError                       an annotation file cannot be understood
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
@@ -68,6 +69,7 @@ __all__ = [
     "SlideError",
     "SlideListError",
     "SlideNotFoundError",
+    "StainError",
     "StorageError",
     "StoreBusyError",
     "StoreError",
@@ -171,6 +173,12 @@ class NativeTilesError(SlideError):
     """The slide's own compressed tiles were asked for and cannot be copied."""
 
     reason = "no-native-tiles"
+
+
+class StainError(SlideError):
+    """The slide's stain cannot be told from its tissue."""
+
+    reason = "stain"
 
 
 class AnnotationError(WsiTowerError):

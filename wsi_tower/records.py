@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 import xxhash
 
@@ -119,6 +119,15 @@ class Header:
             }
         )
 
+    def told_differences(self, asked: Header) -> str:
+        """In what this header, of what is there, differs from that of what is asked for."""
+        here, now = (_flat(one.settings | one.parents) for one in (self, asked))
+        return "; ".join(
+            f"{name} is {here.get(name)} there and {now.get(name)} now"
+            for name in sorted(here.keys() | now.keys())
+            if here.get(name) != now.get(name)
+        )
+
     def completed(self, content_digest: str) -> Self:
         """The header of the finished artefact, with the time and versions of now."""
         software = {"wsi-tower": __version__, "python": sys.version.split()[0]}
@@ -161,6 +170,14 @@ _TYPES = {
 """What JSON must hold for each field of a header."""
 
 
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
 def write_text_aside(path: Path, text: str) -> None:
     """Write UTF-8 text as `write_bytes_aside` writes bytes.
 
@@ -179,24 +196,30 @@ def write_bytes_aside(path: Path, content: bytes | bytearray | memoryview) -> No
     Raises:
         StorageError: the disk refused.
     """
-    with file_aside(path) as file:
-        file.write(content)
+    with file_aside(path) as aside:
+        aside.write_bytes(content)
 
 
 @contextmanager
-def file_aside(path: Path) -> Iterator[BinaryIO]:
-    """A fresh file that takes the place of ``path`` when the block succeeds, flushed to the disk.
+def file_aside(path: Path, *, alone: bool = False) -> Iterator[Path]:
+    """A path beside ``path`` to write a file to, which takes its place when the block succeeds.
+
+    For writers that want a path of their own. Whatever ends the block early, ``path`` is as it was.
+
+    Args:
+        path: the file to make or replace.
+        alone: see `folder_aside`.
 
     Raises:
-        StorageError: the disk refused; ``path`` is as it was.
+        StorageError: the disk refused.
     """
     aside = _fresh_aside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_dead_asides(path, alone=alone)
         try:
-            with aside.open("wb") as file:
-                yield file
-                file.flush()
+            yield aside
+            with aside.open("rb") as file:
                 os.fsync(file.fileno())
             aside.replace(path)
         finally:
@@ -220,9 +243,7 @@ def folder_aside(path: Path, *, alone: bool) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for aside in path.parent.glob(f"{_aside_prefix(path)}*"):
-            if alone or _untouched_for_a_day(aside):
-                shutil.rmtree(aside, ignore_errors=True)
+        _remove_dead_asides(path, alone=alone)
         aside = _fresh_aside(path)
         aside.mkdir()
         try:
@@ -240,6 +261,15 @@ def _aside_prefix(path: Path) -> str:
     # A digest in place of the name: as a suffix, x.zarr would match the aside of a-x.zarr, and a
     # name near the file system's limit would outgrow it.
     return f"{_PARTIAL}{bytes_digest([os.fsencode(path.name)])[:12]}-"
+
+
+def _remove_dead_asides(path: Path, *, alone: bool) -> None:
+    for aside in path.parent.glob(f"{_aside_prefix(path)}*"):
+        if alone or _untouched_for_a_day(aside):
+            if aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.unlink(missing_ok=True)
 
 
 def _untouched_for_a_day(aside: Path) -> bool:

@@ -8,6 +8,7 @@
     ├── tiles/<slide_id>.zarr
     ├── runs/<name>/                  a run of training: settings, log, checkpoints
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
+    ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
     └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
         └── pictures/<slide_id>.jpg
 """
@@ -19,20 +20,27 @@ import io
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wsi_tower.errors import CorruptStoreError, NoSlidesError, StorageError, storage_errors
+from wsi_tower.errors import (
+    CorruptStoreError,
+    NoSlidesError,
+    StorageError,
+    StoreBusyError,
+    storage_errors,
+)
 from wsi_tower.records import held_lock, write_text_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
-WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "reports", ".locks"})
+WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "embeddings", "reports", ".locks"})
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
@@ -81,9 +89,53 @@ class Workspace:
             )
         return found
 
+    def embeddings(self, encoder: str) -> Path:
+        """Folder of the embedding caches of an encoder, named by its slug."""
+        return self.root / "embeddings" / encoder
+
+    def embedding_cache(self, encoder: str, slide_id: str) -> Path:
+        """The slide's embedding cache of an encoder."""
+        return self.embeddings(encoder) / f"{slide_id}.h5"
+
+    def embedding_caches(self, encoder: str) -> list[Path]:
+        """Every embedding cache of an encoder, by name.
+
+        Raises:
+            NoSlidesError: there is none; the message holds the encoders that there are.
+        """
+        caches = self.embeddings(encoder).glob("*.h5")
+        found = sorted(path for path in caches if not path.name.startswith("."))
+        if not found:
+            folders = {path.parent.name for path in self.embeddings("*").parent.glob("*/[!.]*.h5")}
+            others = f"only of {', '.join(sorted(folders))}" if folders else "nor of any other"
+            raise NoSlidesError(
+                f"workspace {self.root} has no embeddings of encoder {encoder}, {others}; make "
+                f"them with `wsi-tower embed --encoder {encoder} -w {self.root}`, or choose "
+                f"another workspace with -w"
+            )
+        return found
+
     def lock(self, artefact: Path) -> Path:
         """The lock file to hold while writing ``artefact``."""
         return self.root / ".locks" / f"{artefact.parent.name}-{artefact.name}.lock"
+
+    @contextmanager
+    def owned(self, artefact: Path, *, wait: bool) -> Iterator[bool]:
+        """Hold the lock of ``artefact`` for the time of the block; false where there are no locks.
+
+        Args:
+            artefact: what is written in the block.
+            wait: whether to wait while another process writes it.
+
+        Raises:
+            StoreBusyError: another process is writing it, and ``wait`` is off.
+        """
+        with held_lock(self.lock(artefact), wait=wait) as state:
+            if state == "busy":
+                raise StoreBusyError(
+                    f"another process is writing {artefact}; wait for it, or stop it"
+                )
+            yield state == "held"
 
     def prepared(self) -> Workspace:
         """Make the folder, mark it, and check that it can be written.

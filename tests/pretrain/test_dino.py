@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from tests.pretrain.small_run import small_pretrain
+from tests.pretrain.small_run import Heard, small_pretrain
 from tests.pretrain.taught import grown_apart, small_vit, student_of
 from tests.training.contract import ObjectiveContract
 from tests.training.toy_run import toy_train
@@ -263,11 +264,15 @@ def test_views_of_two_sizes_pass_every_encoder(kind: str) -> None:
 @pytest.mark.parametrize(
     ("encoder", "local_px", "message"),
     [
-        (small_vit, 12, "small views of 12 px do not suit the encoder: .*multiples of 8 px"),
+        (
+            small_vit,
+            12,
+            "local_px is 12; choose a side that the encoder takes, .*multiples of 8 px",
+        ),
         (
             lambda: build_encoder("convit_tiny"),
             96,
-            "small views of 96 px do not suit .* of 224 × 224 px only",
+            "local_px is 96; .* or local_views=0: convit_tiny takes pictures of 224 × 224 px",
         ),
     ],
 )
@@ -282,6 +287,31 @@ def test_small_views_are_no_larger_than_large_ones(workspace: Path) -> None:
     with pytest.raises(SettingsError, match="small views have 48 px and large ones only 32 px"):
         small_pretrain(workspace, method="dino", steps=1)
     assert not (workspace / "runs").exists()
+
+
+# ------------------------------------------------------------------ what is kept
+
+
+@pytest.mark.parametrize("kept", ["teacher", "student"])
+def test_the_teacher_is_what_is_saved(workspace: Path, kept: str) -> None:
+    heard = Heard()
+    values = {"local_px": 16, "prototypes": 64, "hidden_length": 64, "local_views": 1, "kept": kept}
+    made = small_pretrain(
+        workspace, method="dino", backbone="test_resnet", watcher=heard, method_values=values
+    )
+    objective, student = heard.ingredients[0].objective, heard.ingredients[0].network
+    assert isinstance(objective, Dino)
+    networks = {"teacher": objective.teacher, "student": student}
+    saved = load_file(made.encoder / "encoder.safetensors")
+    equal = {
+        name: all(
+            torch.equal(value, saved[key.removeprefix("model.")])
+            for key, value in network.encoder.state_dict().items()
+        )
+        for name, network in networks.items()
+    }
+    assert equal == {name: name == kept for name in networks}
+    assert made.record.shape.descriptor == "pooled"
 
 
 # ------------------------------------------------------------------ parts and settings
@@ -318,6 +348,7 @@ def test_dino_s_parts_are_the_paper_s() -> None:
         ({"teacher_temperature_start": 0.0}, "temperature_start is 0; choose a number above 0"),
         ({"warm_up": 30.0}, "warm_up is 30; choose a number from 0 to 1"),
         ({"frozen": -1.0}, "frozen is -1; choose a number from 0 to 1"),
+        ({"kept": "both"}, "kept is 'both'; choose one of teacher, student"),
         ({"centre_momentum": 2.0}, "centre_momentum is 2; choose a number from 0 to 1"),
     ],
 )

@@ -100,6 +100,19 @@ def test_the_teacher_is_a_moving_average_of_the_student(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", TAUGHT)
+def test_autocast_reaches_all_that_is_trained(method: str) -> None:
+    objective = TAUGHT[method]()
+    student = student_of(objective)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = objective(student, *toy_batch(objective.views(), 0, samples=6)).total
+    assert loss.dtype == torch.float32
+    torch.autograd.backward(loss)
+    for own in objective.trained_parameters(student, 0):
+        assert own.grad is not None
+        assert own.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("method", TAUGHT)
 def test_the_ends_of_momentum(method: str) -> None:
     for momentum in (0.0, 1.0):
         objective = TAUGHT[method](momentum=momentum, momentum_rises=False)

@@ -10,7 +10,7 @@ from wsi_tower import __version__
 
 __all__ = ["cli", "main"]
 
-VERBS = ("tile", "pairs", "pretrain", "info", "doctor", "demo", "phantom")
+VERBS = ("tile", "pairs", "pretrain", "embed", "info", "doctor", "demo", "phantom")
 """In the order that a new user meets them."""
 
 

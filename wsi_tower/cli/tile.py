@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from wsi_tower.cli.options import SOME_FAILED, Shared, reader_option, shared_options
-
-if TYPE_CHECKING:
-    from wsi_tower.batch import SlideRow
-
-_STATUSES = ("done", "skipped", "empty", "failed", "unsupported")
+from wsi_tower.cli.ending import EXIT_CODES, told_summary
+from wsi_tower.cli.options import Shared, reader_option, shared_options
 
 EPILOG = """\b
 Examples:
@@ -24,12 +20,12 @@ Examples:
   wsi-tower tile slides/ --pixels none                 coordinates only
   wsi-tower tile slides/ --scheduler tcp://host:8786   on a running Dask cluster
 
-\b
-Exit code: 0 when no slide failed, 1 when some did (the others are done), 2 when nothing was begun.
 """
 
 
-@click.command("tile", epilog=EPILOG, short_help="Cut slides into tiles: one Zarr store a slide.")
+@click.command(
+    "tile", epilog=EPILOG + EXIT_CODES, short_help="Cut slides into tiles: one Zarr store a slide."
+)
 @click.argument("inputs", nargs=-1, required=True, metavar="SLIDE|FOLDER|URL|LIST.csv…")
 @shared_options("workspace", "workers", "overwrite", "json", "verbose")
 @click.option("--mpp", type=float, default=0.5, show_default=True, help="Resolution, µm per pixel.")
@@ -77,30 +73,4 @@ def command(*, shared: Shared, **values: Any) -> None:
     from wsi_tower.cli.tile_run import TileRequest, run_tile
 
     summary = run_tile(TileRequest.parsed(shared, **values))
-    if shared.json:
-        import json
-
-        click.echo(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
-    else:
-        _print(summary.rows, summary.page, shared)
-    if any(row.is_failure for row in summary.rows):
-        raise click.exceptions.Exit(SOME_FAILED)
-
-
-def _print(rows: tuple[SlideRow, ...], page: Any, shared: Shared) -> None:
-    from collections import Counter
-
-    if shared.verbose:
-        for row in rows:
-            if row.traceback:
-                click.echo(row.traceback, err=True)
-    counts: Counter[str] = Counter(row.status for row in rows)
-    told = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
-    tiles = sum(row.tiles for row in rows)
-    slides = "1 slide" if len(rows) == 1 else f"{len(rows)} slides"
-    click.echo(f"{slides}: {told}; {tiles:,} tiles in {shared.workspace}")
-    for row in rows:
-        if row.is_failure:
-            click.echo(f"  {row.slide_id}: {row.message}")
-    if page is not None:
-        click.echo(f"Look at {page}")
+    told_summary(summary, shared, shared.workspace)

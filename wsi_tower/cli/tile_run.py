@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import sys
-import time
 import warnings
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from wsi_tower.batch import BatchSettings, Outcome, Progress, SlideRow, run_batch
+from wsi_tower.batch import BatchSettings, Outcome, Progress, run_batch
+from wsi_tower.cli.batch_run import BatchReport, RunClock
 from wsi_tower.cli.progress import watched
 from wsi_tower.errors import EmptySlideError, SettingsError, WsiTowerError
 from wsi_tower.records import plain
-from wsi_tower.report import RunRecord, tiling_picture, write_picture, write_report
-from wsi_tower.slides import PixelSizeWarning, find_slides, open_slide, shown_source
+from wsi_tower.report import tiling_picture, write_picture
+from wsi_tower.slides import PixelSizeWarning, find_slides, open_slide
 from wsi_tower.tiles import TileJob, TileSettings, TileStore, slide_tissue, tile_slide
 from wsi_tower.tissue import TissueSettings, tissue_outlines
 from wsi_tower.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from wsi_tower.cli.batch_run import RunSummary
     from wsi_tower.cli.options import Shared
     from wsi_tower.slides import ReaderName
 
-__all__ = ["RunSummary", "TileRequest", "run_tile"]
+__all__ = ["TileRequest", "run_tile"]
 
 
 @dataclass(frozen=True)
@@ -95,36 +90,13 @@ class TileRequest:
         )
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run gave."""
-
-    workspace: Path
-    """Where stores are."""
-    page: Path | None
-    """The report's page; None where none was asked for."""
-    seconds: float
-    """How long it took, start-up of the process not counted."""
-    rows: tuple[SlideRow, ...]
-    """A row a slide."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
-        return {
-            "workspace": str(self.workspace),
-            "report": None if self.page is None else str(self.page.absolute()),
-            "seconds": self.seconds,
-            "slides": [asdict(row) for row in self.rows],
-        }
-
-
 def run_tile(request: TileRequest) -> RunSummary:
     """Tile every slide of a request and write the report.
 
     Raises:
         WsiTowerError: nothing could be begun: no slides, wrong settings, no workspace.
     """
-    began, started = time.perf_counter(), datetime.now(UTC)
+    clock = RunClock()
     entries = find_slides(request.inputs, mpp_of=request.mpp_of, tissue_mask=request.tissue_mask)
     workspace = Workspace(request.workspace.root.absolute()).prepared()
     workspace.merge_cohort({entry.slide_id: entry.columns for entry in entries})
@@ -144,9 +116,15 @@ def run_tile(request: TileRequest) -> RunSummary:
     with watched(len(jobs), quiet=request.quiet) as watcher:
         work = tile_and_draw if request.report else tile_and_tell
         rows = run_batch(jobs, work, request.batch, on_row=watcher.row, progress=watcher.beat)
-    seconds = round(time.perf_counter() - began, 3)
-    page = _report(request, rows, started, seconds) if request.report else None
-    return RunSummary(workspace.root, page, seconds, tuple(rows))
+    settings = {"tiles": plain(request.tiles), "tissue": plain(request.tissue)}
+    told = BatchReport(
+        verb="tile",
+        workspace=workspace,
+        batch=request.batch,
+        settings=settings | {"reader": request.reader},
+        pictures=_picture_path(workspace, "").parent,
+    )
+    return told.summary(rows, clock, page=request.report)
 
 
 def tile_and_draw(job: TileJob, wait: bool, progress: Progress) -> Outcome:
@@ -203,73 +181,6 @@ def _draw_empty(job: TileJob) -> None:
 
 def _picture_path(workspace: Workspace, slide_id: str) -> Path:
     return workspace.reports / "pictures" / f"{slide_id}.jpg"
-
-
-def _report(
-    request: TileRequest, rows: Sequence[SlideRow], started: datetime, seconds: float
-) -> Path:
-    folder = _report_folder(request.workspace, started)
-    settings = {"tiles": plain(request.tiles), "tissue": plain(request.tissue)}
-    run = RunRecord(
-        verb="tile",
-        command=shlex.join(["wsi-tower", *map(shown_source, sys.argv[1:])]),
-        workspace=str(request.workspace.root),
-        started=started.isoformat(timespec="seconds"),
-        seconds=seconds,
-        workers=_where(request.batch, len(rows)),
-        settings=settings | {"reader": request.reader},
-        rows=tuple(rows),
-        pictures=_linked_pictures(request.workspace, folder, rows),
-        software=software_versions(),
-    )
-    return write_report(folder, run)
-
-
-def _report_folder(workspace: Workspace, started: datetime) -> Path:
-    """A folder of this run alone, also when several start in one second."""
-    stamp = started.strftime("%Y-%m-%dT%H-%M-%S")
-    folder, number = workspace.reports / f"tile-{stamp}", 1
-    while True:
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-            folder = workspace.reports / f"tile-{stamp}-{number}"
-        else:
-            return folder
-
-
-def _linked_pictures(
-    workspace: Workspace, folder: Path, rows: Sequence[SlideRow]
-) -> dict[str, str]:
-    """Pictures of the slides inside the report's folder, which can then be sent on as it is."""
-    linked = {}
-    (folder / "pictures").mkdir()
-    for row in rows:
-        picture = _picture_path(workspace, row.slide_id)
-        if row.status in ("done", "skipped", "empty") and picture.exists():
-            place = folder / "pictures" / picture.name
-            try:
-                os.link(picture, place)
-            except OSError:  # a file system without links
-                shutil.copyfile(picture, place)
-            linked[row.slide_id] = f"pictures/{picture.name}"
-    return linked
-
-
-def _where(batch: BatchSettings, slides: int) -> str:
-    if batch.scheduler is not None:
-        return f"Dask cluster at {batch.scheduler}"
-    processes = batch.processes_for(slides)
-    return "this process" if processes == 1 else f"{processes} local processes"
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of what shapes the results."""
-    from importlib.metadata import version
-
-    names = ("wsi-tower", "openslide-python", "openslide-bin", "tiffslide", "zarr", "simplejpeg")
-    return {name: version(name) for name in names}
 
 
 def _tile_px(text: str) -> Any:

@@ -16,6 +16,7 @@ from wsi_tower.models.saved import (
     load_encoder,
     newest_encoder,
     save_network,
+    weights_digest,
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
@@ -45,4 +46,5 @@ __all__ = [
     "save_network",
     "slug",
     "synchronise_batchnorm",
+    "weights_digest",
 ]

@@ -43,6 +43,7 @@ __all__ = [
     "load_encoder",
     "newest_encoder",
     "save_network",
+    "weights_digest",
 ]
 
 RECORD_NAME = "encoder.json"
@@ -181,6 +182,11 @@ def read_record(path: Path) -> EncoderRecord:
     return EncoderRecord.from_json(values, path)
 
 
+def weights_digest(module: nn.Module) -> str:
+    """Digest of names, types, shapes and values of a module's state."""
+    return _digest(_tensors(module))
+
+
 def _own_folder(name: str, workspace: Workspace | None) -> Path | None:
     folders = [Path(name)] if "/" in name and ":" not in name else []
     if workspace is not None:
@@ -195,7 +201,7 @@ def _foreign(name: str, workspace: Workspace | None, weights: Path | None) -> Lo
     network = Network(encoder).eval()
     settings = {"encoder": name, "weights": "file" if weights else "own"}
     origin = Origin(name, "pretrained", encoder.plan.input_px, settings=settings)
-    digests = {"encoder": _digest(_tensors(encoder.model))}
+    digests = {"encoder": weights_digest(encoder.model)}
     return LoadedEncoder(network, _record(origin, NetworkShape.of(network), digests))
 
 

@@ -60,6 +60,17 @@ class TimmEncoder(Encoder):
         self.register_buffer("std", torch.tensor(plan.std).view(shape), persistent=False)
 
     @property
+    def is_sized(self) -> bool:
+        """Whether it was made for pictures of its plan's size, as most transformers are."""
+        return self._step_px != 1
+
+    def takes(self, side_px: int) -> bool:
+        """Whether it takes square pictures of this side."""
+        if self._step_px is None:
+            return side_px == self.plan.input_px
+        return side_px % self._step_px == 0
+
+    @property
     def patch_projection(self) -> nn.Module | None:
         """The convolution by which timm's transformers begin."""
         embedding = getattr(self.model, "patch_embed", None)

@@ -199,7 +199,7 @@ def _saved(parts: Ingredients, home: Workspace, name: str, result: TrainResult) 
         training=training,
     )
     with held_lock(home.lock(folder), wait=True):
-        return save_network(folder, parts.network, origin)
+        return save_network(folder, parts.objective.learnt(parts.network), origin)
 
 
 def _strip(parts: Ingredients) -> NDArray[np.uint8] | None:

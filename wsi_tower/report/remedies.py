@@ -30,6 +30,8 @@ _REMEDIES: Mapping[str, str] = MappingProxyType(
         "out.",
         "no-native-tiles": "Let --pixels auto choose, or take native tiles with --tile-px native "
         "at the mpp of one of the slide's levels.",
+        "stain": "Embed the slide with --stain none, or leave it out.",
+        "encoder": "Tile at the encoder's resolution, or let --resample and --input-px resize.",
         "annotations": "Export them again as ASAP XML, ImageScope XML or QuPath GeoJSON.",
         "settings": "Change the setting that the message names.",
         "tissue-mask": "Check that the mask belongs to this slide and has its aspect ratio.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ from wsi_tower.errors import (
     EmptySlideError,
     MaskError,
     OtherSettingsError,
-    StoreBusyError,
 )
 from wsi_tower.memory import peak_mb
-from wsi_tower.records import Header, bytes_digest, folder_aside, held_lock, plain, remove_folder
+from wsi_tower.records import Header, bytes_digest, folder_aside, plain, remove_folder
 from wsi_tower.slides import MASK_SUFFIXES, fingerprint, is_url, open_slide, shown_source
 from wsi_tower.tiles.choosing import chosen_columns
 from wsi_tower.tiles.native import chosen_pixel_mode, chosen_subsampling, tile_side_px
@@ -27,8 +25,6 @@ from wsi_tower.tiles.writer import StoreContents, write_store
 from wsi_tower.tissue import METHOD, TissueSettings, find_tissue, given_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from wsi_tower.batch import Progress
     from wsi_tower.slides import Overview, ReaderName, Slide, SlideEntry
     from wsi_tower.tissue import TissueMask
@@ -94,7 +90,7 @@ def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatche
     """
     path = job.workspace.tile_store(job.slide_id)
     with (
-        _owned(job.workspace, path, wait=wait) as alone,
+        job.workspace.owned(path, wait=wait) as alone,
         open_slide(job.entry.source, reader=job.reader, mpp_um=job.entry.mpp_um) as slide,
     ):
         header = _header(job, slide)
@@ -118,15 +114,6 @@ def tile_slide(job: TileJob, *, wait: bool = True, progress: Progress = unwatche
             with TileStore.open(aside) as written:
                 written.verify(pixels=False)  # those were, shard by shard
                 return Outcome("done", len(written), _details(written))
-
-
-@contextmanager
-def _owned(workspace: Workspace, path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the store's lock; false where the file system has none."""
-    with held_lock(workspace.lock(path), wait=wait) as state:
-        if state == "busy":
-            raise StoreBusyError(f"another process is writing {path}; wait for it, or stop it")
-        yield state == "held"
 
 
 def _header(job: TileJob, slide: Slide) -> Header:
@@ -164,24 +151,11 @@ def _already_done(path: Path, header: Header) -> TileStore | None:
     store = TileStore.open(path)
     if store.header.settings_digest == header.settings_digest:
         return store
-    there, asked = (_flat(one.settings | one.parents) for one in (store.header, header))
-    differing = [
-        f"{name} is {there.get(name)} there and {asked.get(name)} now"
-        for name in sorted(there.keys() | asked.keys())
-        if there.get(name) != asked.get(name)
-    ]
     raise OtherSettingsError(
-        f"store {path} was made with other settings ({'; '.join(differing)}); replace it with "
-        f"--overwrite, or choose another workspace with -w"
+        f"store {path} was made with other settings "
+        f"({store.header.told_differences(header)}); replace it with --overwrite, or choose "
+        f"another workspace with -w"
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
 
 
 def _contents(job: TileJob, slide: Slide, header: Header) -> StoreContents:

@@ -78,7 +78,7 @@ class Checkpoints:
         }
         path = self.folder / f"step-{checkpoint.step:08d}.pt"
         # Straight to the disk: a memory bank of gigabytes has no room beside itself.
-        with file_aside(path) as file:
+        with file_aside(path) as aside, aside.open("wb") as file:
             _save(content, file)
         with storage_errors(self.folder):
             for outdated in self.paths()[: -self._keep]:

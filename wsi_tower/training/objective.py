@@ -138,5 +138,9 @@ class Objective(nn.Module, ABC):
         """What this step must reach with a gradient: all that the network has."""
         return network.parameters()
 
+    def learnt(self, network: Network) -> Network:
+        """What a run is for: the network, or what follows it."""
+        return network
+
     def after_step(self, network: Network, batch: TileBatch, progress: Progress) -> None:
         """Move what follows the weights: averaged copies, memory banks; in buffers only."""

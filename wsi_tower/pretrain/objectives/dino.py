@@ -6,7 +6,7 @@ Caron et al. 2021, Emerging properties in self-supervised vision transformers (a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from wsi_tower.models import HeadSettings, ProjectionHead
 from wsi_tower.pretrain.losses import distillation_loss
 from wsi_tower.pretrain.prototypes import Centre, Prototypes
 from wsi_tower.pretrain.teacher import Student, TaughtObjective, TeacherSettings, as_student
-from wsi_tower.pretrain.values import check_above_0, check_count, check_share
+from wsi_tower.pretrain.values import check_above_0, check_choice, check_count, check_share
 from wsi_tower.training import Loss, TensorDraws, TileBatch, ViewPlan
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from wsi_tower.training import Progress
 
 __all__ = ["Dino", "DinoSettings"]
+
+Kept: TypeAlias = Literal["teacher", "student"]
+"""Which of the two a run is for."""
 
 _LARGE_VIEWS = 2
 
@@ -63,6 +66,8 @@ class DinoSettings(TeacherSettings):
     """Part of the centre that a step leaves as it is (published); 1: there is no centring."""
     frozen: float = 0.01
     """Part of the run in which prototypes stay as they began (published: 1 epoch of 100)."""
+    kept: Kept = "teacher"
+    """Whose encoder is saved (published: the teacher's, which is the better one)."""
 
     def __post_init__(self) -> None:
         TeacherSettings.__post_init__(self)
@@ -79,6 +84,7 @@ class DinoSettings(TeacherSettings):
             )
         for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
             check_above_0(name, getattr(self, name))
+        check_choice("kept", self.kept, get_args(Kept))
 
 
 class Dino(TaughtObjective):
@@ -146,6 +152,10 @@ class Dino(TaughtObjective):
         frozen = {id(one) for one in as_student(network).tail.parameters()}
         return [one for one in trained if id(one) not in frozen]
 
+    def learnt(self, network: Network) -> Network:
+        """The teacher, or the student."""
+        return self.teacher if self.settings.kept == "teacher" else network
+
     def after_step(self, network: Network, batch: TileBatch, progress: Progress) -> None:
         """The teacher follows, and the centre what the teacher has said."""
         super().after_step(network, batch, progress)
@@ -168,8 +178,8 @@ def _check_takes(encoder: Encoder, side_px: int) -> None:
             encoder(torch.zeros(1, encoder.in_channels, side_px, side_px))
     except EncoderError as error:
         raise EncoderError(
-            f"small views of {side_px} px do not suit the encoder: {error}; or choose another "
-            f"local_px, or local_views=0"
+            f"local_px is {side_px}; choose a side that the encoder takes, or local_views=0: "
+            f"{error}"
         ) from error
     finally:
         encoder.train(was_training)
