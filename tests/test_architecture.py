@@ -53,6 +53,7 @@ KEPT_INSIDE = {
     "h5py": {"embeddings"},
     "pyarrow": {"embeddings"},
     "faiss": {"retrieval"},
+    "umap": {"scores"},
     "timm": {"models"},
     "safetensors": {"models"},
     "huggingface_hub": {"models"},

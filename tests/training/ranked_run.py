@@ -152,8 +152,10 @@ def norms(folder: Path) -> dict[str, Any]:
 def methods(folder: Path) -> dict[str, Any]:
     """Every method there is, on an encoder without BatchNorm."""
     # Plain steps, since Adam magnifies the rounding of gradients that are nearly 0.
-    plain = {"optimiser": "sgd", "lr": 0.01}
-    return {name: ranked_train(folder / name, method_objective(name), **plain) for name in METHODS}
+    return {
+        name: ranked_train(folder / name, method_objective(name), optimiser="sgd", lr=0.01)
+        for name in METHODS
+    }
 
 
 def parts(folder: Path) -> Any:
