@@ -32,7 +32,7 @@ demo: $(VENV)/.run  ## Run every stage on phantom slides, or on yours: make demo
 	@$(BIN)/wsi-tower demo $(SLIDES) --workspace $(DEMO_WORKSPACE)
 
 test: $(VENV)/.dev  ## Quick tests (minutes).
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/.dev  ## The long ones: large slides, kills at many moments.
 	@$(BIN)/python -m pytest -m slow
