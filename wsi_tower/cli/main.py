@@ -11,17 +11,9 @@ from wsi_tower import __version__
 __all__ = ["cli", "main"]
 
 VERBS = (
-    "tile",
-    "pairs",
-    "pretrain",
-    "embed",
-    "index",
-    "query",
-    "similar-map",
-    "info",
-    "doctor",
-    "demo",
-    "phantom",
+    *("tile", "pairs", "pretrain", "runs", "embed", "export"),
+    *("index", "query", "similar-map", "evaluate"),
+    *("info", "doctor", "demo", "phantom"),
 )
 """In the order that a new user meets them."""
 

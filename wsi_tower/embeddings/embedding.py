@@ -25,7 +25,8 @@ from wsi_tower.embeddings.slide_descriptor import described_slide
 from wsi_tower.embeddings.tile_pixels import side_for
 from wsi_tower.errors import CorruptStoreError, EncoderError, OtherSettingsError
 from wsi_tower.memory import peak_mb
-from wsi_tower.records import Header, plain
+from wsi_tower.records import Header, digest, plain
+from wsi_tower.stain import StainReference
 from wsi_tower.tiles import TileStore
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsi_tower.batch import Progress
-    from wsi_tower.stain import StainReference
     from wsi_tower.workspace import Workspace
 
-__all__ = ["EmbedJob", "Recipe", "embed_slide", "embedder_for"]
+__all__ = ["EmbedJob", "Recipe", "embed_slide", "embedder_for", "recipe_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Recipe:
     choice: EncoderChoice
     """The encoder, by name or file."""
     digest: str
-    """Of the encoder's weights: those and no others."""
+    """`TileEncoder.digest`: this encoder and no other."""
     folder: str
     """Name of the caches' folder: the encoder's, and what sets them apart."""
     settings: EmbedSettings = field(default_factory=EmbedSettings)
@@ -109,6 +109,8 @@ def embed_slide(job: EmbedJob, wait: bool = True, progress: Progress = unwatched
         contents = _Contents(job, store, embedder)
         done = None if job.overwrite else contents.already_at(path)
         if done is not None:
+            if done.slide != contents.slide:
+                done = write_cache(path, contents.again(done), alone=alone)
             return Outcome("skipped", len(done), contents.details(done))
         began = time.perf_counter()
         made = contents.made(progress)
@@ -117,6 +119,47 @@ def embed_slide(job: EmbedJob, wait: bool = True, progress: Progress = unwatched
         cache = write_cache(path, made, alone=alone)
         pace = {"tiles_per_s": round(len(cache) / max(seconds, 1e-9), 1)}
         return Outcome("done", len(cache), contents.details(cache) | pace)
+
+
+def recipe_of(
+    cache: EmbeddingCache,
+    workspace: Workspace,
+    forward: ForwardSettings | None = None,
+    choice: EncoderChoice | None = None,
+) -> Recipe:
+    """What a cache was made by, so that other pictures can be described alike.
+
+    `embedder_for` makes the embedder of it; its `Embedder.of_pictures` takes pictures of the
+    slide's ``tile_px`` at its ``tile_mpp``.
+
+    Args:
+        cache: whose features to meet.
+        workspace: where encoders of one's own lie.
+        forward: where the network runs.
+        choice: the encoder, where its name alone does not say: from a file, with other weights.
+
+    Raises:
+        EncoderError: the encoder is from a Python file, which ``choice`` must name.
+    """
+    made = cache.header.settings
+    if choice is None:
+        if made["method"] == "file":
+            raise EncoderError(
+                f"embedding cache {cache.path} was made by a Python file ({cache.encoder_id}); "
+                f"name it with --encoder-file"
+            )
+        choice = EncoderChoice(name=cache.encoder_id)
+    reference = made.get("stain_reference")
+    fields = ("descriptor", "dtype", "precision", "stain", "input_px")
+    return Recipe(
+        workspace,
+        choice,
+        digest({name: value for name, value in cache.header.parents.items() if name != "tiles"}),
+        cache.encoder,
+        EmbedSettings(**{name: made[name] for name in fields}),
+        forward or ForwardSettings(),
+        StainReference.from_json(reference) if reference else None,
+    )
 
 
 def embedder_for(recipe: Recipe) -> Embedder:
@@ -133,10 +176,10 @@ def embedder_for(recipe: Recipe) -> Embedder:
 @lru_cache(maxsize=1)
 def _loaded(recipe: Recipe, number: int) -> Embedder:
     encoder = load_tile_encoder(recipe.choice, recipe.workspace, recipe.settings.descriptor)
-    if encoder.parents["encoder"] != recipe.digest:
+    if encoder.digest != recipe.digest:
         raise EncoderError(
-            f"encoder {encoder.encoder_id} is not the one that this run began with: it was trained "
-            f"again meanwhile; run the command again"
+            f"encoder {encoder.encoder_id} is not the one that was asked for: it was trained "
+            f"again, or its file changed, meanwhile; run the command again"
         )
     return Embedder(
         encoder,
@@ -191,24 +234,42 @@ class _Contents:
     def made(self, progress: Progress) -> CacheContents:
         """Contents with the features of every tile."""
         store, slide_id = self.store, self.job.slide_id
+        # Before the pixels: a store replaced meanwhile is told by its digest, not as damaged.
+        coords_l0, centre_um = store.xy_l0, store.centre_um
         features = self.embedder.of_store(
             store, lambda done, total: progress(slide_id, done, total)
         )
         slide = described_slide(features, self.job.recipe.settings)
         return CacheContents(
-            slide=self._slide(),
+            slide=self.slide,
             encoder_id=self.embedder.encoder.encoder_id,
             descriptor=self.embedder.encoder.descriptor,
             features=features,
-            coords_l0=store.xy_l0,
-            centre_um=store.centre_um,
+            coords_l0=coords_l0,
+            centre_um=centre_um,
             slide_descriptor=slide.vector,
             mosaic=slide.mosaic,
             settings=self.settings,
             parents=self.parents,
         )
 
-    def _slide(self) -> CachedSlide:
+    def again(self, cache: EmbeddingCache) -> CacheContents:
+        """Contents with the arrays of a cache whose slide has moved, or cohort changed."""
+        return CacheContents(
+            slide=self.slide,
+            encoder_id=cache.encoder_id,
+            descriptor=cache.descriptor,
+            features=cache.features,
+            coords_l0=cache.coords_l0,
+            centre_um=cache.centre_um,
+            slide_descriptor=cache.slide_descriptor,
+            mosaic=cache.mosaic,
+            settings=cache.header.settings,
+            parents=cache.header.parents,
+        )
+
+    @cached_property
+    def slide(self) -> CachedSlide:
         """The slide, with its paths as seen from the workspace that takes the cache."""
         home = self.job.recipe.workspace.root.absolute()
         store = self.job.store.absolute()

@@ -18,7 +18,7 @@ from wsi_tower.models import (
     slug,
     weights_digest,
 )
-from wsi_tower.records import bytes_digest
+from wsi_tower.records import bytes_digest, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,8 @@ class EncoderChoice:
             return self
         if self.method:
             return EncoderChoice(name=newest_encoder(workspace, self.method).name)
-        found = encoders_of(workspace).records
+        # Those without training are floors of an evaluation, whatever their age.
+        found = [one for one in encoders_of(workspace).records if one.origin.method != "untrained"]
         if not found:
             raise EncoderError(
                 f"{workspace.encoders} has no encoder; train one with wsi-tower pretrain, or take "
@@ -99,6 +100,11 @@ class TileEncoder:
     """Side that tiles should have; None: their own."""
     parents: dict[str, str]
     """Digests of its weights, and of its source where it is from a file."""
+
+    @property
+    def digest(self) -> str:
+        """Of its weights, and of its source where it is from a file."""
+        return digest(self.parents)
 
     def folder(self, stain: StainChoice = "none") -> str:
         """Name of the folder of its caches: another one for what is not its usual way."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Self
 import cv2
 import numpy as np
 
+from wsi_tower.stain.density import TISSUE_DENSITY, mean_density
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,12 +48,13 @@ class LabStatistics:
     ) -> NDArray[np.uint8]:
         """A picture whose tissue has these statistics, brought to those of ``target``.
 
+        Bare glass stays as it is, with a soft edge; moved like tissue, it would turn green.
+
         Args:
             rgb: (..., 3), red first.
             target: what the tissue's statistics become.
-            white: plays no part.
+            white: grey levels of bare glass.
         """
-        del white
         own = np.array(self.std)
         scale = np.where(own > _LEAST_STD, np.array(target.std) / np.maximum(own, _LEAST_STD), 1)
         shift = np.array(target.mean) - np.array(self.mean) * scale
@@ -61,8 +64,10 @@ class LabStatistics:
         back = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
         np.clip(back, 0, 1, out=back)
         back *= 255
-        np.rint(back, out=back)
-        return back.astype(np.uint8).reshape(rgb.shape)
+        share = np.clip(mean_density(rgb, white) * np.float32(1 / TISSUE_DENSITY), 0, 1)
+        back = rgb.reshape(-1, 3) + share[:, None] * (back.reshape(-1, 3) - rgb.reshape(-1, 3))
+        levels: NDArray[np.uint8] = np.rint(back).astype(np.uint8)
+        return levels.reshape(rgb.shape)
 
 
 def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
