@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from wsi_tower.batch import BatchSettings, Outcome, Progress, SlideRow, run_batch
+from wsi_tower.batch import BatchSettings, Outcome, Progress, SlideRow, run_batch, worker_number
 from wsi_tower.errors import (
     EmptySlideError,
     SettingsError,
@@ -56,6 +57,9 @@ def work(job: Job, wait: bool, progress: Progress) -> Outcome:
             raise ConnectionError("https://me:pw@host/a.svs?X-Amz-Signature=SECRET refused")
         case "die":
             os._exit(1)
+        case "slow":
+            time.sleep(0.5)
+            return Outcome("done", 7, {"worker": worker_number()})
         case "busy once" if not wait:
             raise StoreBusyError("another process is writing it")
     return Outcome("done", 7, {"waited": wait})
@@ -97,6 +101,13 @@ def test_busy_slides_are_put_off_and_then_waited_for(workers: int) -> None:
     assert finished == ["y", "x"]
     assert told(rows) == [("x", "done", ""), ("y", "done", "")]
     assert rows[0].details == {"waited": True}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_can_tell_their_number(workers: int) -> None:
+    jobs = [Job(name, "slow") for name in "abcd"]
+    rows = run_batch(jobs, work, BatchSettings(workers))
+    assert {row.details["worker"] for row in rows} == set(range(workers))
 
 
 def test_two_slides_of_one_name_are_two_rows() -> None:

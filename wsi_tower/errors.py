@@ -29,6 +29,7 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── CheckpointError                   of another method, version or settings, or damaged
     │   ├── LostRankError                     one of several processes is gone
     │   └── OtherRankError                    another process has told the user what is wrong
+    ├── ScoreError                            there is nothing that a score could be taken of
     ├── StoreError                            an artefact on disk
     │   ├── OtherSettingsError                made with other settings; never reused silently
     │   ├── StoreBusyError                    another process is writing it
@@ -65,6 +66,7 @@ __all__ = [
     "OtherRankError",
     "OtherSettingsError",
     "ResolutionError",
+    "ScoreError",
     "SettingsError",
     "SlideError",
     "SlideListError",
@@ -239,6 +241,12 @@ class OtherRankError(TrainingError):
     """This process ends because of another, which tells the user why."""
 
     reason = "other-rank"
+
+
+class ScoreError(WsiTowerError):
+    """There is nothing that a score could be taken of: too few slides, no tumour, no numbers."""
+
+    reason = "score"
 
 
 class StoreError(WsiTowerError):

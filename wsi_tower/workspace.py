@@ -6,11 +6,15 @@
     ├── wsi-tower-workspace.json      marks the folder; slide discovery never descends into it
     ├── cohort.csv                    one row a slide: free columns of the slide lists
     ├── tiles/<slide_id>.zarr
-    ├── runs/<name>/                  a run of training: settings, log, checkpoints
+    ├── runs/<name>/                  a run of training: settings, log, checkpoints, end
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
     ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
-    └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
-        └── pictures/<slide_id>.jpg
+    ├── index/<encoder>/              what finds similar tiles among them
+    └── reports/
+        ├── <verb>-<time>/            a page, slides.csv and run.json a run
+        │   └── pictures/<slide_id>.jpg
+        ├── sweeps/<name>.csv         the runs of a sweep
+        └── runs/<names>.png          runs compared
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
-WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "embeddings", "reports", ".locks"})
+WORKSPACE_FOLDERS = frozenset(
+    {"tiles", "runs", "encoders", "embeddings", "index", "reports", ".locks"}
+)
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
@@ -67,9 +73,14 @@ class Workspace:
         """Folder of the encoders."""
         return self.root / "encoders"
 
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs of training."""
+        return self.root / "runs"
+
     def run(self, name: str) -> Path:
         """Folder of a run of training."""
-        return self.root / "runs" / name
+        return self.runs / name
 
     def tile_store(self, slide_id: str) -> Path:
         """The slide's tile store."""
@@ -97,6 +108,11 @@ class Workspace:
         """The slide's embedding cache of an encoder."""
         return self.embeddings(encoder) / f"{slide_id}.h5"
 
+    def embedded(self) -> list[str]:
+        """Names of the encoders that have caches."""
+        caches = (self.root / "embeddings").glob("[!.]*/[!.]*.h5")
+        return sorted({path.parent.name for path in caches})
+
     def embedding_caches(self, encoder: str) -> list[Path]:
         """Every embedding cache of an encoder, by name.
 
@@ -106,14 +122,18 @@ class Workspace:
         caches = self.embeddings(encoder).glob("*.h5")
         found = sorted(path for path in caches if not path.name.startswith("."))
         if not found:
-            folders = {path.parent.name for path in self.embeddings("*").parent.glob("*/[!.]*.h5")}
-            others = f"only of {', '.join(sorted(folders))}" if folders else "nor of any other"
+            folders = self.embedded()
+            others = f"only of {', '.join(folders)}" if folders else "nor of any other"
             raise NoSlidesError(
                 f"workspace {self.root} has no embeddings of encoder {encoder}, {others}; make "
                 f"them with `wsi-tower embed --encoder {encoder} -w {self.root}`, or choose "
                 f"another workspace with -w"
             )
         return found
+
+    def index(self, encoder: str) -> Path:
+        """The index of an encoder's embeddings, named by its slug."""
+        return self.root / "index" / encoder
 
     def lock(self, artefact: Path) -> Path:
         """The lock file to hold while writing ``artefact``."""

@@ -22,6 +22,7 @@ from wsi_tower.embeddings import (
     embedder_for,
     load_tile_encoder,
     open_cache,
+    recipe_of,
 )
 from wsi_tower.errors import (
     CorruptStoreError,
@@ -52,7 +53,7 @@ def job_for(workspace: Workspace, name: str = "tower", **more: Any) -> EmbedJob:
     choice = EncoderChoice(name=name)
     encoder = load_tile_encoder(choice, workspace, settings.descriptor)
     folder = of_recipe.pop("folder", encoder.folder(settings.stain))
-    values = {"forward": CPU} | of_recipe
+    values: dict[str, Any] = {"forward": CPU} | of_recipe
     recipe = Recipe(workspace, choice, encoder.digest, folder, settings, **values)
     return EmbedJob(workspace.tile_store(SLIDE), recipe, **of_job)
 
@@ -137,6 +138,27 @@ def test_pictures_of_tiles_are_described_as_the_tiles(study: Workspace) -> None:
     with TileStore.open(job.store) as store:
         found = embedder_for(job.recipe).of_pictures(store.pixels[[4, 2]], mpp=1.0)
     np.testing.assert_allclose(found, cache.features[[4, 2]], atol=1e-5)
+
+
+def test_a_cache_says_how_to_describe_other_pictures_alike(study: Workspace) -> None:
+    saved_encoder(study, "coarse", mpp=2.0, descriptor="head")
+    cache = embedded(job_for(study, "coarse", resample=True))
+    with TileStore.open(study.tile_store(SLIDE)) as store:
+        embedder = embedder_for(recipe_of(cache, study, CPU))
+        found = embedder.of_pictures(store.pixels[[9]], mpp=cache.slide.tile_mpp)
+    np.testing.assert_allclose(found[0], cache.features[9], atol=1e-5)
+    saved_encoder(study, "coarse", mpp=2.0, descriptor="head", seed=5)
+    with pytest.raises(EncoderError, match="coarse is not the one"):
+        embedder_for(recipe_of(cache, study, replace(CPU, batch_size=3)))
+
+
+def test_a_stained_cache_says_so_too(study: Workspace) -> None:
+    reference = StainReference.built_in("reinhard")
+    cache = embedded(job_for(study, stain="reinhard", reference=reference))
+    recipe = recipe_of(cache, study, CPU)
+    assert (recipe.reference, recipe.settings.stain, recipe.folder) == (
+        reference, "reinhard", "tower-reinhard",
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------ stain
@@ -237,6 +259,8 @@ def test_a_module_of_a_python_file_embeds(study: Workspace) -> None:
     job = file_job(study)
     cache = embedded(job)
     assert (cache.encoder, cache.features.shape[1]) == ("mine-make", 3)
+    with pytest.raises(EncoderError, match="name it with --encoder-file"):
+        recipe_of(cache, study)
     with TileStore.open(job.store) as store:
         expected = store.pixels[7].mean(axis=(0, 1)) / 255
     np.testing.assert_allclose(cache.features[7], expected, atol=1e-5)
@@ -311,7 +335,7 @@ def test_training_during_the_run_is_seen(study: Workspace) -> None:
     job = job_for(study)
     saved_encoder(study, seed=1)
     with pytest.raises(
-        EncoderError, match="it was trained again.* meanwhile; run the command again"
+        EncoderError, match=r"it was trained again.* meanwhile; run the command again"
     ):
         embed_slide(job)
 

@@ -12,10 +12,11 @@ import torch
 from tests.pretrain.small_run import Heard, small_pretrain
 from tests.training.contract import ObjectiveContract
 from tests.training.toys import TILES, ToyEncoder, toy_batch
+from wsi_tower.draws import Draws
 from wsi_tower.errors import CheckpointError, SettingsError, TooFewTilesError, TrainingError
 from wsi_tower.pretrain import Npid, NpidSettings
 from wsi_tower.pretrain.noise import numbers_below
-from wsi_tower.training import Progress, ViewPlan
+from wsi_tower.training import Progress, TensorDraws, ViewPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.models import Network
     from wsi_tower.pretrain.bank import MemoryBank
-    from wsi_tower.training import Objective, TensorDraws, TileBatch
+    from wsi_tower.training import Objective, TileBatch
 
 
 def begun(**settings: Any) -> Npid:
@@ -207,12 +208,9 @@ def test_parts_of_a_batch_move_the_bank_as_the_whole_does() -> None:
     whole = begun()
     stepped(whole, network, 0)
     batch, draws = toy_batch(objective.views(), 0)
-    # Both parts by the draws of the whole batch's first samples would do for the entries.
     for some in (slice(0, 6), slice(6, 12)):
         part = replace(batch, views=(batch.views[0][some],), anchors=batch.anchors[some])
-        half = type(draws)(
-            type(draws._draws)(0, 0, draws._draws.samples[some]), torch.device("cpu")
-        )
+        half = TensorDraws(Draws(0, 0, draws._draws.samples[some]), draws.device)
         torch.autograd.backward(objective(network, part, half).total)
     objective.after_step(network, batch, Progress(1, 9))
     assert torch.equal(entries_of(objective), entries_of(whole))
@@ -250,8 +248,9 @@ def test_impossible_npids_are_refused(settings: dict[str, Any], message: str) ->
 def test_more_noise_than_there_are_other_tiles_is_refused(workspace: Path) -> None:
     with pytest.raises(TooFewTilesError, match="noise is 48, but a tile has only 47 others"):
         begun(noise=TILES)
+    values = {"form": "nce", "noise": "1000000"}
     with pytest.raises(TooFewTilesError, match=r"noise is 1,000,000, but .* lower noise"):
-        small_pretrain(workspace, method="npid", method_values={"noise": "1000000"})
+        small_pretrain(workspace, method="npid", method_values=values)
     assert not (workspace / "runs").exists()
 
 
@@ -265,10 +264,10 @@ def test_another_number_of_tiles_cannot_be_resumed() -> None:
 # ------------------------------------------------------------------ whole runs
 
 
-@pytest.mark.parametrize("bank", ["device", "host"])
-def test_a_stopped_run_goes_on_with_the_same_bank(workspace: Path, bank: str) -> None:
-    values: dict[str, Any] = {"method": "npid", "method_values": {"bank": bank}, "steps": 4}
-    values["train_values"] = {"checkpoint_every": 2}
+@pytest.mark.parametrize(("form", "bank"), [("nce", "device"), ("softmax", "host")])
+def test_a_stopped_run_goes_on_with_the_same_bank(workspace: Path, form: str, bank: str) -> None:
+    values: dict[str, Any] = {"method": "npid", "method_values": {"form": form, "bank": bank}}
+    values |= {"steps": 4, "train_values": {"checkpoint_every": 2}}
     made = small_pretrain(workspace, **values)
     last = torch.load(made.result.checkpoint, weights_only=True)
     made.result.checkpoint.unlink()

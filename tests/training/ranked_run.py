@@ -99,6 +99,7 @@ def ranked_train(
     chosen = TrainSettings(**(values | settings))
     objective.begin(TILES, chosen.seed)
     torch.manual_seed(0)
+    objective.begin(TILES, chosen.seed)
     network = objective.network(encoder())
     views = ViewRecipe(objective.views(), AugmentSettings(crop_px=24, brightness=0.1))
     feed = TileFeed(ToyPictures(), np.arange(TILES - 1), views, chosen, partners=ToyPartners())
@@ -151,8 +152,10 @@ def norms(folder: Path) -> dict[str, Any]:
 def methods(folder: Path) -> dict[str, Any]:
     """Every method there is, on an encoder without BatchNorm."""
     # Plain steps, since Adam magnifies the rounding of gradients that are nearly 0.
-    plain: dict[str, Any] = {"optimiser": "sgd", "lr": 0.01}
-    return {name: ranked_train(folder / name, method_objective(name), **plain) for name in METHODS}
+    return {
+        name: ranked_train(folder / name, method_objective(name), optimiser="sgd", lr=0.01)
+        for name in METHODS
+    }
 
 
 def parts(folder: Path) -> Any:

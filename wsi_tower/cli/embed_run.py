@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from wsi_tower.batch import BatchSettings, run_batch, usable_cores
+from wsi_tower.batch import BatchSettings, Outcome, Progress, run_batch, usable_cores
 from wsi_tower.cli.batch_run import BatchReport, RunClock
 from wsi_tower.cli.progress import watched
 from wsi_tower.embeddings import (
@@ -19,11 +19,13 @@ from wsi_tower.embeddings import (
     Recipe,
     embed_slide,
     load_tile_encoder,
+    open_cache,
     stain_of_store,
 )
 from wsi_tower.errors import DuplicateSlideError, NoSlidesError, SettingsError
 from wsi_tower.models import checked_encoder_name
 from wsi_tower.records import plain
+from wsi_tower.report import embedding_picture, write_picture
 from wsi_tower.stain import StainReference
 from wsi_tower.tiles import TileStore
 from wsi_tower.workspace import Workspace
@@ -112,15 +114,40 @@ def run_embed(request: EmbedRequest) -> tuple[RunSummary, Path]:
     if batch.workers == 0:
         batch = replace(batch, workers=len(recipe.forward.devices()))
     with watched(len(jobs), quiet=request.quiet) as watcher:
-        rows = run_batch(jobs, embed_slide, batch, on_row=watcher.row, progress=watcher.beat)
+        work = embed_and_draw if request.report else embed_slide
+        rows = run_batch(jobs, work, batch, on_row=watcher.row, progress=watcher.beat)
     report = BatchReport(
         verb="embed",
         workspace=home,
         batch=batch,
         settings={"embed": plain(recipe.settings), "forward": plain(recipe.forward)},
-        pictures=home.reports / "pictures" / recipe.folder,
+        pictures=_picture_path(recipe, "").parent,
     )
     return report.summary(rows, clock, page=request.report), home.embeddings(recipe.folder)
+
+
+def embed_and_draw(job: EmbedJob, wait: bool, progress: Progress) -> Outcome:
+    """Embed one slide and draw what its features tell apart; runs in workers."""
+    outcome = embed_slide(job, wait, progress)
+    picture = _picture_path(job.recipe, job.slide_id)
+    if outcome.status == "done" or not picture.exists():
+        recipe = job.recipe
+        cache = open_cache(recipe.workspace.embedding_cache(recipe.folder, job.slide_id))
+        with TileStore.open(job.store) as store:
+            image = embedding_picture(
+                store.thumbnail,
+                cache.coords_l0,
+                cache.features,
+                cache.slide.footprint_l0,
+                cache.slide.mpp,
+                title=f"{job.slide_id} ({recipe.folder})",
+            )
+        write_picture(picture, image)
+    return outcome
+
+
+def _picture_path(recipe: Recipe, slide_id: str) -> Path:
+    return recipe.workspace.reports / "pictures" / recipe.folder / f"{slide_id}.jpg"
 
 
 def _stores(workspaces: tuple[Workspace, ...]) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +14,7 @@ from wsi_tower.pairs import PairSettings
 from wsi_tower.pretrain import Pretrained, PretrainSettings, nearest, pretrain
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report import restoration_picture, training_picture
+from wsi_tower.runs import logged_columns
 from wsi_tower.training import all_or_none, by_first, joined_ranks
 from wsi_tower.workspace import Workspace
 
@@ -138,24 +138,12 @@ def _summary(trained: Pretrained, pictures: list[Path]) -> PretrainSummary:
 def _pictures(trained: Pretrained) -> list[Path]:
     method = trained.record.origin.method
     title = trained.name if trained.name == method else f"{trained.name} ({method})"
-    drawn = {"curves.png": training_picture(_logged(trained.run / "log.csv"), title)}
+    drawn = {"curves.png": training_picture(logged_columns(trained.run / "log.csv"), title)}
     if trained.strip is not None:
         drawn["restored.png"] = restoration_picture(trained.strip, title)
     for name, image in drawn.items():
         write_bytes_aside(trained.run / name, image)
     return [trained.run / name for name in drawn]
-
-
-def _logged(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of every column of a log, where it has one."""
-    columns: dict[str, list[tuple[int, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            step = int(row.pop("step"))
-            for name, value in row.items():
-                if value:
-                    columns.setdefault(name, []).append((step, float(value)))
-    return columns
 
 
 def _grouped(typed: Sequence[str]) -> dict[str, dict[str, object]]:

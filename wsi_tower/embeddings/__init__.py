@@ -17,8 +17,21 @@ from wsi_tower.embeddings.slide import CachedSlide
 
 if TYPE_CHECKING:
     from wsi_tower.embeddings.embedder import Embedder
-    from wsi_tower.embeddings.embedding import EmbedJob, Recipe, embed_slide, embedder_for
+    from wsi_tower.embeddings.embedding import (
+        EmbedJob,
+        Recipe,
+        embed_slide,
+        embedder_for,
+        recipe_of,
+    )
     from wsi_tower.embeddings.encoders import EncoderChoice, TileEncoder, load_tile_encoder
+    from wsi_tower.embeddings.export import (
+        ExportFormat,
+        ExportJob,
+        check_export_format,
+        export_slide,
+        write_bag_list,
+    )
     from wsi_tower.embeddings.settings import EmbedSettings, ForwardSettings
     from wsi_tower.embeddings.tile_pixels import stain_of_store
 
@@ -30,35 +43,47 @@ __all__ = [
     "Embedder",
     "EmbeddingCache",
     "EncoderChoice",
+    "ExportFormat",
+    "ExportJob",
     "FeatureArray",
     "ForwardSettings",
     "Recipe",
     "TileEncoder",
+    "check_export_format",
     "embed_slide",
     "embedder_for",
+    "export_slide",
     "load_tile_encoder",
     "open_cache",
+    "recipe_of",
     "stain_of_store",
+    "write_bag_list",
     "write_cache",
 ]
 
-_WITH_TORCH = {
+_LATER = {
     "EmbedJob": "embedding",
     "EmbedSettings": "settings",
     "Embedder": "embedder",
     "EncoderChoice": "encoders",
+    "ExportFormat": "export",
+    "ExportJob": "export",
     "ForwardSettings": "settings",
     "Recipe": "embedding",
     "TileEncoder": "encoders",
+    "check_export_format": "export",
     "embed_slide": "embedding",
     "embedder_for": "embedding",
+    "export_slide": "export",
     "load_tile_encoder": "encoders",
+    "recipe_of": "embedding",
     "stain_of_store": "tile_pixels",
+    "write_bag_list": "export",
 }
 """Names by the module that has them."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _WITH_TORCH:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

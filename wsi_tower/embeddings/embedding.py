@@ -25,7 +25,8 @@ from wsi_tower.embeddings.slide_descriptor import described_slide
 from wsi_tower.embeddings.tile_pixels import side_for
 from wsi_tower.errors import CorruptStoreError, EncoderError, OtherSettingsError
 from wsi_tower.memory import peak_mb
-from wsi_tower.records import Header, plain
+from wsi_tower.records import Header, digest, plain
+from wsi_tower.stain import StainReference
 from wsi_tower.tiles import TileStore
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsi_tower.batch import Progress
-    from wsi_tower.stain import StainReference
     from wsi_tower.workspace import Workspace
 
-__all__ = ["EmbedJob", "Recipe", "embed_slide", "embedder_for"]
+__all__ = ["EmbedJob", "Recipe", "embed_slide", "embedder_for", "recipe_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,47 @@ def embed_slide(job: EmbedJob, wait: bool = True, progress: Progress = unwatched
         return Outcome("done", len(cache), contents.details(cache) | pace)
 
 
+def recipe_of(
+    cache: EmbeddingCache,
+    workspace: Workspace,
+    forward: ForwardSettings | None = None,
+    choice: EncoderChoice | None = None,
+) -> Recipe:
+    """What a cache was made by, so that other pictures can be described alike.
+
+    `embedder_for` makes the embedder of it; its `Embedder.of_pictures` takes pictures of the
+    slide's ``tile_px`` at its ``tile_mpp``.
+
+    Args:
+        cache: whose features to meet.
+        workspace: where encoders of one's own lie.
+        forward: where the network runs.
+        choice: the encoder, where its name alone does not say: from a file, with other weights.
+
+    Raises:
+        EncoderError: the encoder is from a Python file, which ``choice`` must name.
+    """
+    made = cache.header.settings
+    if choice is None:
+        if made["method"] == "file":
+            raise EncoderError(
+                f"embedding cache {cache.path} was made by a Python file ({cache.encoder_id}); "
+                f"name it with --encoder-file"
+            )
+        choice = EncoderChoice(name=cache.encoder_id)
+    reference = made.get("stain_reference")
+    fields = ("descriptor", "dtype", "precision", "stain", "input_px")
+    return Recipe(
+        workspace,
+        choice,
+        digest({name: value for name, value in cache.header.parents.items() if name != "tiles"}),
+        cache.encoder,
+        EmbedSettings(**{name: made[name] for name in fields}),
+        forward or ForwardSettings(),
+        StainReference.from_json(reference) if reference else None,
+    )
+
+
 def embedder_for(recipe: Recipe) -> Embedder:
     """The recipe's encoder on this worker's device; loaded once a process.
 
@@ -137,7 +178,7 @@ def _loaded(recipe: Recipe, number: int) -> Embedder:
     encoder = load_tile_encoder(recipe.choice, recipe.workspace, recipe.settings.descriptor)
     if encoder.digest != recipe.digest:
         raise EncoderError(
-            f"encoder {encoder.encoder_id} is not the one that this run began with: it was trained "
+            f"encoder {encoder.encoder_id} is not the one that was asked for: it was trained "
             f"again, or its file changed, meanwhile; run the command again"
         )
     return Embedder(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from wsi_tower.geometry import Level0Box, Level0Size, Mpp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from wsi_tower.tiles import TileStore
 
@@ -72,6 +72,13 @@ class CachedSlide:
             downsample=slide.downsamples[plan.level],
             cohort=dict(cohort),
         )
+
+    def cohort_beside(self, names: Container[str]) -> dict[str, str]:
+        """The cohort's columns, those of one name with another renamed ``cohort.NAME``."""
+        return {
+            f"cohort.{name}" if name in names else name: value
+            for name, value in self.cohort.items()
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -20,6 +20,7 @@ from wsi_tower.models.saved import (
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
+from wsi_tower.models.untrained import untrained_network
 
 __all__ = [
     "UNET_WIDTHS",
@@ -46,5 +47,6 @@ __all__ = [
     "save_network",
     "slug",
     "synchronise_batchnorm",
+    "untrained_network",
     "weights_digest",
 ]

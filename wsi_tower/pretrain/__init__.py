@@ -1,6 +1,6 @@
 """Pre-training: methods that learn an encoder from tiles without labels."""
 
-from wsi_tower.pretrain.ingredients import Ingredients, Pictures
+from wsi_tower.pretrain.ingredients import Ingredients, OpenPictures, Pictures, Plan
 from wsi_tower.pretrain.methods import (
     METHODS,
     Method,
@@ -18,7 +18,7 @@ from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySetti
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
 from wsi_tower.pretrain.run import Pretrained, PretrainWatcher, pretrain
 from wsi_tower.pretrain.settings import PretrainSettings, Start
-from wsi_tower.pretrain.values import nearest
+from wsi_tower.pretrain.values import nearest, several_valued
 
 __all__ = [
     "METHODS",
@@ -32,7 +32,9 @@ __all__ = [
     "MocoSettings",
     "Npid",
     "NpidSettings",
+    "OpenPictures",
     "Pictures",
+    "Plan",
     "PresetName",
     "PretrainSettings",
     "PretrainWatcher",
@@ -51,4 +53,5 @@ __all__ = [
     "pretrain",
     "restore",
     "settings_from",
+    "several_valued",
 ]

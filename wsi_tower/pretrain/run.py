@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from wsi_tower.models import Origin, checked_encoder_name, save_network
 from wsi_tower.pretrain.ingredients import Ingredients
 from wsi_tower.pretrain.methods import method_named
 from wsi_tower.pretrain.objectives.tower import Tower, restore
-from wsi_tower.records import held_lock, remove_folder, write_text_aside
+from wsi_tower.records import held_lock, remove_folder
+from wsi_tower.runs import Ending, begin_run, recorded_ending
 from wsi_tower.training import (
     Ranks,
     Run,
@@ -119,11 +120,13 @@ def pretrain(
                 run = Run(
                     folder, parts.method.name, parts.recipe, settings.resume, settings.tensorboard
                 )
-                result = train(
-                    parts.objective, parts.network, parts.feed, parts.training, run, watcher
-                )
-                strip = by_first(partial(_strip, parts))
-                record = by_first(partial(_saved, parts, home, name, result))
+                with recorded_ending(folder) if ranks.is_first else nullcontext(Ending()) as ending:
+                    result = train(
+                        parts.objective, parts.network, parts.feed, parts.training, run, watcher
+                    )
+                    strip = by_first(partial(_strip, parts))
+                    record = by_first(partial(_saved, parts, home, name, result))
+                    ending.has_stopped_early = result.has_stopped_early
     seconds = round(time.perf_counter() - began, 1)
     return Pretrained(name, folder, home.encoders / name, record, result, seconds, strip)
 
@@ -176,12 +179,13 @@ def _make_room(parts: Ingredients, folder: Path, settings: PretrainSettings) -> 
         remove_folder(folder)
     # What an attempt without a checkpoint left there may be of other settings.
     if not any(folder.glob("checkpoints/step-*.pt")):
-        write_text_aside(folder / "run.json", json.dumps(_told(parts), indent=1) + "\n")
+        begin_run(folder, _told(parts))
 
 
 def _told(parts: Ingredients) -> dict[str, Any]:
     """A run's settings, to read and to compare."""
-    told = {"kind": "run", "format_version": 1, "method": parts.method.name}
+    told: dict[str, Any] = {"method": parts.method.name, "settings_digest": parts.settings_digest}
+    told |= {"counts": {"slides": parts.pictures.slides, "tiles": len(parts.pictures.source)}}
     return told | {"preset": parts.preset, "training": asdict(parts.training)} | parts.recipe
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "check_share",
     "nearest",
     "settings_of",
+    "several_valued",
 ]
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -61,6 +62,15 @@ def settings_of(
                 f"{owner}'s setting {name} is {value!r}; give {_expected(hints[name])}"
             ) from error
     return kind(**{**(base or {}), **read})
+
+
+def several_valued(kind: type[DataclassInstance]) -> set[str]:
+    """The settings whose value is several: two numbers, say."""
+    hints = get_type_hints(kind)
+    kinds = {
+        field.name: (hints[field.name], *get_args(hints[field.name])) for field in fields(kind)
+    }
+    return {name for name, some in kinds.items() if any(get_origin(one) is tuple for one in some)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

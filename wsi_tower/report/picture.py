@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wsi_tower.geometry import Mpp
     from wsi_tower.slides import Overview
 
-__all__ = ["tiling_picture", "write_picture"]
+__all__ = ["Frame", "frame_for", "picture_facts", "resized", "tiling_picture", "write_picture"]
 
 _Picture: TypeAlias = NDArray[np.uint8]
 _Corners: TypeAlias = NDArray[np.int64]
@@ -46,7 +46,7 @@ _JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
     """How the picture lies on the slide."""
 
     width: int
@@ -57,6 +57,17 @@ class _Frame:
     """Pixels of the picture per level-0 pixel."""
     y_scale: float
     """Pixels of the picture per level-0 pixel."""
+
+    def squares(self, xy_l0: _Corners, footprint_l0: int) -> _Corners:
+        """Left, top, right and bottom of tiles in the picture: (N, 4).
+
+        Both corners are rounded on their own, so that neighbours share their border exactly.
+        """
+        scale = np.array([self.x_scale, self.y_scale])
+        starts = np.rint(xy_l0.reshape(-1, 2) * scale).astype(np.int64)
+        ends = np.rint((xy_l0.reshape(-1, 2) + footprint_l0) * scale).astype(np.int64)
+        ends = np.minimum(ends, [self.width, self.height])
+        return np.hstack([starts, ends])
 
 
 def tiling_picture(  # noqa: PLR0913 - a slide, what was found on it, and how to show it
@@ -83,8 +94,8 @@ def tiling_picture(  # noqa: PLR0913 - a slide, what was found on it, and how to
     Returns:
         An RGB image, at least 760 pixels wide.
     """
-    frame = _frame_for(overview, max_px)
-    picture = _resized(overview.rgb, frame)
+    frame = frame_for(overview, max_px)
+    picture = resized(overview.rgb, frame)
     _tint_tiles(picture, frame, xy_l0, footprint_l0)
     _draw_outlines(picture, frame, outlines)
     caption = Caption(
@@ -113,12 +124,13 @@ def picture_facts(tiles: int, side_um: float, mpp: Mpp) -> tuple[str, ...]:
     return (f"{counted(tiles, 'tile')} of {length_label(side_um)}" if tiles else "no tile", slide)
 
 
-def _frame_for(overview: Overview, max_px: int) -> _Frame:
+def frame_for(overview: Overview, max_px: int) -> Frame:
+    """How a picture lies on the slide whose longer side has at most so many pixels."""
     height, width = overview.rgb.shape[:2]
     longer = max(width, height)
     zoom = min(max_px, max(longer, SMALLEST_PX)) / longer
     shown_width, shown_height = max(1, round(width * zoom)), max(1, round(height * zoom))
-    return _Frame(
+    return Frame(
         width=shown_width,
         height=shown_height,
         x_scale=shown_width / (width * overview.pitch_l0),
@@ -126,23 +138,18 @@ def _frame_for(overview: Overview, max_px: int) -> _Frame:
     )
 
 
-def _resized(rgb: _Picture, frame: _Frame) -> _Picture:
+def resized(rgb: _Picture, frame: Frame) -> _Picture:
     """A copy of the overview at the picture's size, free to be drawn on."""
     shrinks = frame.width <= rgb.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(rgb, (frame.width, frame.height), interpolation=method)
-    return np.array(resized, np.uint8)
+    shown = cv2.resize(rgb, (frame.width, frame.height), interpolation=method)
+    return np.array(shown, np.uint8)
 
 
 def _tint_tiles(
-    picture: _Picture, frame: _Frame, xy_l0: NDArray[np.int64], footprint_l0: int
+    picture: _Picture, frame: Frame, xy_l0: NDArray[np.int64], footprint_l0: int
 ) -> None:
-    scale = np.array([frame.x_scale, frame.y_scale])
-    # Both corners are rounded on their own, so that neighbours share their border exactly.
-    starts = np.rint(xy_l0.reshape(-1, 2) * scale).astype(np.int64)
-    ends = np.rint((xy_l0.reshape(-1, 2) + footprint_l0) * scale).astype(np.int64)
-    ends = np.minimum(ends, [frame.width, frame.height])
-    squares = np.unique(np.hstack([starts, ends]), axis=0)
+    squares = np.unique(frame.squares(xy_l0, footprint_l0), axis=0)
     has_grid = footprint_l0 * min(frame.x_scale, frame.y_scale) >= MIN_GRID_PX
     _blend(picture, _filled(picture, squares), TILE_OPACITY_IN_GRID if has_grid else TILE_OPACITY)
     if has_grid:
@@ -173,7 +180,7 @@ def _blend(picture: _Picture, mask: _Picture, opacity: float) -> None:
     cv2.copyTo(mixed, mask, picture)
 
 
-def _draw_outlines(picture: _Picture, frame: _Frame, outlines: shapely.MultiPolygon) -> None:
+def _draw_outlines(picture: _Picture, frame: Frame, outlines: shapely.MultiPolygon) -> None:
     """Draw the rims of tissue and of its holes: a dark line on a light casing."""
     scale = np.array([frame.x_scale, frame.y_scale]) * (1 << _SUBPIXEL_BITS)
     # OpenCV counts from the centre of the first pixel, level-0 coordinates from its corner.

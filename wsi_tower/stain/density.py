@@ -94,8 +94,7 @@ def mean_density(rgb: NDArray[np.uint8], white: White) -> NDArray[np.float32]:
     pixels = rgb.reshape(1, -1, 3)
     planes = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
     red, green, blue = channel_densities(planes, white)
-    total: NDArray[np.float32] = ((red + green + blue) / 3).ravel()
-    return total
+    return ((red + green + blue) * np.float32(1 / 3)).ravel()
 
 
 def _could_be_glass(sample: NDArray[np.int16]) -> NDArray[np.bool_]:

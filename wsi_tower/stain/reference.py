@@ -70,10 +70,7 @@ class StainReference:
             values = json.loads(path.read_bytes())
             if values["kind"] != _KIND or values["format_version"] != _FORMAT_VERSION:
                 raise ValueError(f"kind {values['kind']!r}, version {values['format_version']!r}")
-            made: dict[str, Any] = {
-                name: tuple(map(float, value)) for name, value in values["statistics"].items()
-            }
-            return cls(values["method"], _CLASSES[values["method"]](**made), values["source"])
+            return cls.from_json(values)
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SettingsError(
                 f"stain reference {path} cannot be used ({type(error).__name__}: {error}); take a "
@@ -88,6 +85,14 @@ class StainReference:
         """
         told = {"kind": _KIND, "format_version": _FORMAT_VERSION} | self.to_json()
         write_text_aside(path, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From what `to_json` made."""
+        made: dict[str, Any] = {
+            name: tuple(map(float, value)) for name, value in values["statistics"].items()
+        }
+        return cls(values["method"], _CLASSES[values["method"]](**made), values["source"])
 
     def to_json(self) -> dict[str, Any]:
         """Method, source and statistics as plain values."""

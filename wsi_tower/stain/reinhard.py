@@ -66,7 +66,8 @@ class LabStatistics:
         back *= 255
         share = np.clip(mean_density(rgb, white) * np.float32(1 / TISSUE_DENSITY), 0, 1)
         back = rgb.reshape(-1, 3) + share[:, None] * (back.reshape(-1, 3) - rgb.reshape(-1, 3))
-        return np.rint(back).astype(np.uint8).reshape(rgb.shape)
+        levels: NDArray[np.uint8] = np.rint(back).astype(np.uint8)
+        return levels.reshape(rgb.shape)
 
 
 def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

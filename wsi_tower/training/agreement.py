@@ -12,8 +12,7 @@ import torch
 from torch import distributed as dist
 
 from wsi_tower.errors import OtherRankError, SettingsError, WsiTowerError
-from wsi_tower.records import digest
-from wsi_tower.training.checkpoint import differences
+from wsi_tower.records import differences_in_words, digest
 from wsi_tower.training.ranks import Ranks, is_joined
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def check_same(values: Mapping[str, Any]) -> None:
         return
     everyone = _of_all(dict(values))
     for rank, there in enumerate(everyone):
-        found = list(differences(there, everyone[0]))
+        found = differences_in_words(there, everyone[0])
         if found:
             raise told_once(
                 SettingsError(

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 from wsi_tower.errors import CheckpointError, storage_errors
-from wsi_tower.records import file_aside
+from wsi_tower.records import differences_in_words, file_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Checkpoint", "Checkpoints", "differences"]
+__all__ = ["Checkpoint", "Checkpoints"]
 
 _KIND = "run"
 _FORMAT_VERSION = 1
@@ -124,7 +124,7 @@ class Checkpoints:
                 f"checkpoint {path} is of method {content['method']}, not {self.method}; resume "
                 f"with that method, or start under another name"
             )
-        found = list(differences(content["settings"], self.settings))
+        found = differences_in_words(content["settings"], self.settings)
         if found:
             raise CheckpointError(
                 f"checkpoint {path} was made with other settings: {'; '.join(found)}; resume "
@@ -156,13 +156,3 @@ def _save(content: Any, file: BinaryIO) -> None:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
-
-
-def differences(there: Any, here: Any, name: str = "settings") -> Iterator[str]:
-    """Each plain value that differs, by its path."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        prefix = "" if name == "settings" else f"{name}."
-        for key in sorted(there.keys() | here.keys()):
-            yield from differences(there.get(key), here.get(key), f"{prefix}{key}")
-    elif there != here:
-        yield f"{name} is {there!r} there and {here!r} here"
