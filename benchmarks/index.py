@@ -126,9 +126,7 @@ class Measured:
 @click.option("--long/--no-long", default=True, help="Descriptors of 2 048 values, too.")
 @click.option("--only", default="", help="Names of ways, such as compressed,flat.")
 @click.option("--keep/--no-keep", default=True, help="Keep the caches for the next run.")
-def main(
-    sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool
-) -> None:
+def main(sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool) -> None:
     """Measure searching."""
     cases = [Case(Mixture(int(size)), queries) for size in sizes.split(",")]
     if long:

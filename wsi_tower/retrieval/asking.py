@@ -12,6 +12,7 @@ import shapely
 from wsi_tower.annotations import read_geojson_polygons
 from wsi_tower.embeddings import open_cache
 from wsi_tower.errors import EncoderError, InputError
+from wsi_tower.retrieval.survey import encoder_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,11 +121,11 @@ def slide_cache(index: TileIndex, slide_id: str, folder: Path) -> EmbeddingCache
             f"are {len(known)} slides, such as {', '.join(alike)}"
         )
     cache = open_cache(path)
-    own, indexed = cache.header.parents.get("encoder"), index.record.header.parents["encoder"]
+    own, indexed = encoder_digest(cache), index.record.header.parents["encoder"]
     if own != indexed or cache.descriptor != index.record.descriptor:
         raise EncoderError(
             f"embedding cache {path} and index {index.path} do not belong together: encoder "
-            f"{cache.encoder_id} has weights {str(own)[:8]}… there and {indexed[:8]}… here; embed "
+            f"{cache.encoder_id} has digest {own[:8]}… there and {indexed[:8]}… here; embed "
             f"the slide again, or index again with `wsi-tower index`"
         )
     return cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,6 @@ from wsi_tower.errors import (
 )
 from wsi_tower.geometry import MAX_MPP, MIN_MPP, LevelBox, LevelSize
 from wsi_tower.slides import open_slide, resampled
-from wsi_tower.stain import StainReference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,38 +79,18 @@ def embedder_like(cache: EmbeddingCache, workspace: Workspace, encoder_file: str
     Raises:
         EncoderError: the encoder is not there, or is another than the cache's by now.
         CorruptStoreError: its folder is damaged.
-        SettingsError: the stain reference is gone.
     """
     # Only pictures need torch, and it takes seconds to import.
-    from wsi_tower.embeddings import (
-        Embedder,
-        EmbedSettings,
-        EncoderChoice,
-        ForwardSettings,
-        load_tile_encoder,
-    )
+    from wsi_tower.embeddings import EncoderChoice, embedder_for, recipe_of
 
-    told = cache.header.settings
-    names = {field.name for field in fields(EmbedSettings)}
-    settings = EmbedSettings(**{name: value for name, value in told.items() if name in names})
-    if told.get("method") == "file" and not encoder_file:
+    choice = EncoderChoice(file=encoder_file) if encoder_file else None
+    try:
+        return embedder_for(recipe_of(cache, workspace, choice=choice))
+    except EncoderError as error:
         raise EncoderError(
-            f"encoder {cache.encoder_id} of the embeddings in {cache.path.parent} came from a "
-            f"Python file; name it with --encoder-file FILE.py:FUNCTION"
-        )
-    choice = EncoderChoice(file=encoder_file) if encoder_file else EncoderChoice(cache.encoder_id)
-    encoder = load_tile_encoder(choice, workspace, settings.descriptor)
-    own, indexed = encoder.parents["encoder"], cache.header.parents["encoder"]
-    if own != indexed:
-        raise EncoderError(
-            f"encoder {encoder.encoder_id} and the embeddings in {cache.path.parent} do not belong "
-            f"together: its weights are {own[:8]}…, theirs {indexed[:8]}…; embed and index again, "
-            f"or restore the encoder"
-        )
-    reference = None
-    if settings.stain != "none":
-        reference = StainReference.read(cache.path.parent / "stain-reference.json")
-    return Embedder(encoder, settings, ForwardSettings(), reference=reference)
+            f"encoder {cache.encoder_id} and the embeddings in {cache.path.parent} do not belong "
+            f"together: {error}; or embed and index again"
+        ) from error
 
 
 def _read(path: Path, mpp_um: float | None) -> tuple[Rgb, float]:

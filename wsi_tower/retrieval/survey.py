@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from wsi_tower.embeddings import open_cache
 from wsi_tower.errors import DuplicateSlideError, EncoderError, NoSlidesError
+from wsi_tower.records import digest
 from wsi_tower.retrieval.record import IndexedSlide
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.embeddings import EmbeddingCache
 
-__all__ = ["Survey"]
+__all__ = ["Survey", "encoder_digest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Survey:
     encoder_id: str
     """The encoder's full name."""
     encoder_digest: str
-    """Digest of the encoder's weights."""
+    """Digest of its weights, and of its source where it is from a file."""
     descriptor: str
     """What describes a tile."""
     length: int
@@ -77,21 +78,31 @@ class Survey:
         return cls(
             cache.encoder,
             cache.encoder_id,
-            cache.header.parents.get("encoder", ""),
+            encoder_digest(cache),
             cache.descriptor,
             cache.features.shape[1],
             tuple(slides[slide_id][0] for slide_id in sorted(slides)),
         )
 
 
+def encoder_digest(cache: EmbeddingCache) -> str:
+    """Digest of everything that a cache was made from but its tiles: the encoder's."""
+    return digest({name: one for name, one in cache.header.parents.items() if name != "tiles"})
+
+
 def _common(cache: EmbeddingCache) -> tuple[object, ...]:
     """What caches of one index share: encoder, its weights, descriptor, length."""
-    digest = cache.header.parents.get("encoder", "")
-    return cache.encoder_id, digest, cache.descriptor, cache.features.shape[1], cache.path
+    return (
+        cache.encoder_id,
+        encoder_digest(cache),
+        cache.descriptor,
+        cache.features.shape[1],
+        cache.path,
+    )
 
 
 def _check_same(first: tuple[object, ...], cache: EmbeddingCache) -> None:
-    names = ("encoder", "encoder's weights", "descriptor", "length of descriptors")
+    names = ("encoder", "encoder's digest", "descriptor", "length of descriptors")
     own = _common(cache)
     for name, one, other in zip(names, first, own, strict=False):
         if one != other:
