@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shapely.geometry import box
 
@@ -12,11 +13,14 @@ from wsi_tower.annotations import (
     NamedArea,
     TumourClasses,
     check_on_slide,
+    covered_fractions,
     find_annotations,
+    read_annotations,
     tumour_area,
 )
 from wsi_tower.errors import AnnotationError, SettingsError
 from wsi_tower.geometry import Level0Size, Mpp
+from wsi_tower.slides import open_slide
 
 
 def drawn(*areas: NamedArea, mpp: float | None = None) -> Annotations:
@@ -75,6 +79,26 @@ def test_outlines_beyond_the_slide_are_of_another(area: NamedArea) -> None:
 def test_another_pixel_size_is_another_slides() -> None:
     with pytest.raises(AnnotationError, match=r"drawn at 0\.5 µm/px, the slide has 0\.25 µm/px"):
         check_on_slide(drawn(mpp=0.5), "a", SIZE, MPP)
+
+
+@pytest.mark.real
+def test_the_real_outline_lies_on_its_real_slide(shared_data: Path) -> None:
+    folder = shared_data / "slides" / "asap"
+    found = read_annotations(folder / "example.xml")
+    with open_slide(folder / "example.tif") as slide:
+        info = slide.info
+    check_on_slide(found, "example", info.size, Mpp(0.987, 0.987))
+    area = tumour_area(found, TumourClasses())
+    side = 16
+    grid = np.arange(0, max(info.size.width, info.size.height), side)
+    xy_l0 = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    fractions = covered_fractions(area, xy_l0, side)
+    # Every part of the outline lies in some tile, and some tiles wholly in the outline.
+    assert fractions.sum() * side**2 == pytest.approx(area.area)
+    assert 0 < (fractions == 1).sum() < (fractions > 0).sum()
+    too_small = Level0Size(info.size.width // 8, info.size.height // 8)
+    with pytest.raises(AnnotationError, match=r"example\.xml are not of slide"):
+        check_on_slide(found, "example", too_small, Mpp(0.987, 0.987))
 
 
 def test_files_belong_to_the_slide_of_their_name(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ The average descriptor distance ratio of Gildenblat and Klaiman (arXiv 1905.0813
 
     ADDR = mean ‖f(a) − f(b)‖₂ over distant pairs  /  mean ‖f(a) − f(b)‖₂ over near pairs
 
-It is 1 where descriptors know nothing of place, does not change when they are scaled, and does when
-a constant number is added to each. "Global", all pairs of all slides pooled, is published; the
-ratio of each slide by itself is ours.
+It is 1 where descriptors know nothing of place, and does not change when all are scaled or moved.
+"Global", all pairs of all slides pooled, is published; the ratio of each slide by itself is ours.
 """
 
 from __future__ import annotations
