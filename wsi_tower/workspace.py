@@ -9,6 +9,7 @@
     ├── runs/<name>/                  a run of training: settings, log, checkpoints, end
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
     ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
+    ├── index/<encoder>/              what finds similar tiles among them
     └── reports/
         ├── <verb>-<time>/            a page, slides.csv and run.json a run
         │   └── pictures/<slide_id>.jpg
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
-WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "embeddings", "reports", ".locks"})
+WORKSPACE_FOLDERS = frozenset(
+    {"tiles", "runs", "encoders", "embeddings", "index", "reports", ".locks"}
+)
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
@@ -127,6 +130,10 @@ class Workspace:
                 f"another workspace with -w"
             )
         return found
+
+    def index(self, encoder: str) -> Path:
+        """The index of an encoder's embeddings, named by its slug."""
+        return self.root / "index" / encoder
 
     def lock(self, artefact: Path) -> Path:
         """The lock file to hold while writing ``artefact``."""

@@ -110,6 +110,24 @@ def test_batch_and_threads_change_nothing_that_counts(
     assert again.header.settings_digest == first.header.settings_digest
 
 
+def test_compiled_networks_see_batches_of_one_size(
+    study: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = set()
+
+    def compiled(module: torch.nn.Module, **options: object) -> Any:
+        module.register_forward_pre_hook(lambda _, given: sizes.add(tuple(given[0].shape)))
+        return module
+
+    plain = embedded(job_for(study))
+    monkeypatch.setattr(torch, "compile", compiled)
+    forward = replace(CPU, compile=True)
+    again = embedded(job_for(study, forward=forward, overwrite=True))
+    assert sizes == {(16, 3, 64, 64)}
+    assert len(again) % 16
+    np.testing.assert_allclose(plain.features, again.features, atol=1e-5)
+
+
 def test_head_and_pooled_are_two_descriptors(study: Workspace) -> None:
     saved_encoder(study, "near-far", method="similarity", descriptor="head")
     usual = embedded(job_for(study, "near-far"))

@@ -95,4 +95,4 @@ def command(*, shared: Shared, **values: Any) -> None:
     from wsi_tower.cli.embed_run import EmbedRequest, run_embed
 
     summary, folder = run_embed(EmbedRequest.parsed(shared, **values))
-    told_summary(summary, shared, folder)
+    told_summary(summary, shared, shared.workspaces[0] / "embeddings" / folder)

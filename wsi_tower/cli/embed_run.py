@@ -96,11 +96,11 @@ _SETTINGS = EmbedSettings.__dataclass_fields__.keys()
 _FORWARD = ForwardSettings.__dataclass_fields__.keys()
 
 
-def run_embed(request: EmbedRequest) -> tuple[RunSummary, Path]:
+def run_embed(request: EmbedRequest) -> tuple[RunSummary, str]:
     """Embed every store of a request and write the report.
 
     Returns:
-        What the run gave, and the folder of the caches.
+        What the run gave, and the name of the caches' folder.
 
     Raises:
         WsiTowerError: nothing could be begun: no stores, no encoder, wrong settings.
@@ -123,7 +123,7 @@ def run_embed(request: EmbedRequest) -> tuple[RunSummary, Path]:
         settings={"embed": plain(recipe.settings), "forward": plain(recipe.forward)},
         pictures=_picture_path(recipe, "").parent,
     )
-    return report.summary(rows, clock, page=request.report), home.embeddings(recipe.folder)
+    return report.summary(rows, clock, page=request.report), recipe.folder
 
 
 def embed_and_draw(job: EmbedJob, wait: bool, progress: Progress) -> Outcome:

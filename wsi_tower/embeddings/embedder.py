@@ -59,7 +59,7 @@ class Embedder:
         self.reference = reference
         # Convolutions like pixels best whose colours lie together, as tiles come.
         module = encoder.module.to(self.device).to(memory_format=torch.channels_last)
-        self._module: Callable[[Tensor], Tensor] = (
+        self.module: Callable[[Tensor], Tensor] = (
             torch.compile(module, dynamic=False) if forward.compile else module
         )
 
@@ -157,7 +157,7 @@ class Embedder:
         images = images.to(torch.float32).div_(255)
         is_half = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
-            vectors = self._module(images)
+            vectors = self.module(images)
         return vectors[:count].float()
 
     def _stored(self, vectors: NDArray[np.float32], first: int) -> FeatureArray:

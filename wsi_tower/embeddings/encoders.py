@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +61,15 @@ class EncoderChoice:
             )
 
     def resolved(self, workspace: Workspace) -> EncoderChoice:
-        """This choice with a name, where only a method or nothing was given.
+        """This choice with a name, where only a method or nothing was given; with whole paths.
 
         Raises:
             EncoderError: the workspace has no such encoder.
         """
         if self.name or self.file:
-            return self
+            # A worker of a cluster stands in another folder.
+            file = str(Path(self.file).absolute()) if ":" in self.file else self.file
+            return replace(self, file=file, weights=self.weights and self.weights.absolute())
         if self.method:
             return EncoderChoice(name=newest_encoder(workspace, self.method).name)
         # Those without training are floors of an evaluation, whatever their age.

@@ -122,8 +122,8 @@ def _meet(ranks: Ranks) -> _Roll:
         why = str(error).partition("\n")[0]
         raise TrainingError(
             f"rank {ranks.rank} of {ranks.size} cannot meet the others at port {port} of {host}: "
-            f"{why}. Is the port taken, or the host out of reach? Choose another --master-port, or "
-            f"let `torchrun --standalone` find one on a single machine"
+            f"{why}. Is the port taken, or the host out of reach? Choose another --master-port "
+            f"(MASTER_PORT), or let `torchrun --standalone` find one on a single machine"
         ) from error
 
 

@@ -45,6 +45,8 @@ class Trainee:
         settings: TrainSettings,
         device: torch.device,
     ) -> None:
+        if device.index is not None:
+            torch.cuda.set_device(device)  # else every rank holds memory of the first GPU, too
         self.objective, self.network = objective.to(device), network.to(device)
         self._settings, self._device = settings, device
         self._layout = torch.channels_last if settings.channels_last else torch.contiguous_format
