@@ -32,7 +32,7 @@ demo: $(VENV)/.run  ## Run every stage on phantom slides, or on yours: make demo
 	@$(BIN)/wsi-tower demo $(SLIDES) --workspace $(DEMO_WORKSPACE)
 
 test: $(VENV)/.dev  ## Quick tests (minutes).
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/.dev  ## The long ones: large slides, kills at many moments.
 	@$(BIN)/python -m pytest -m slow
@@ -54,6 +54,7 @@ bench: $(VENV)/.dev  ## Benchmarks: a table, and benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks.growth
 	@$(BIN)/python -m benchmarks.pairs
 	@$(BIN)/python -m benchmarks.feed
+	@$(BIN)/python -m benchmarks.methods
 	@$(BIN)/python -m benchmarks.embed
 
 phantom-shortcut: $(VENV)/.dev  ## Does colour give tumour away on phantoms? (minutes)

@@ -140,7 +140,7 @@ def _compared(
 ) -> dict[str, float]:
     def trained(fed: FedStep) -> FedStep:
         trainee.gradients(fed)
-        trainee.step(1e-3)
+        trainee.step(1e-3, 0.0)
         return fed
 
     resident = trained(next(steps))

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import venv
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ from benchmarks.results import RESULTS, write_results
 from benchmarks.rounds import Way, in_turn, print_table
 from benchmarks.work import openslide_rate, run_tile, store_of, tile_rate
 
-__all__ = ["CUCIM", "peer_python", "peer_rate"]
+__all__ = ["CUCIM", "installed", "peer_python", "peer_rate", "peer_version"]
 
 HERE = Path(__file__).parent
 SIDE_PX = 40_960
@@ -46,6 +47,10 @@ PEERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     ),
 }
 """Name of the script: what it does, and what pip is asked for, call by call."""
+TRAINERS = {
+    "lightly": (("lightly", f"torch=={version('torch').partition('+')[0]}", "torchvision"),)
+}
+"""Peers of `benchmarks.methods`, likewise; on the same torch."""
 PEER_TILES = 1500
 """Tiles that a peer reads: the first of the slide's tissue in rows, as it would tile them."""
 
@@ -57,7 +62,7 @@ def main(install: bool, repeats: int) -> None:
     """Measure other tools."""
     if install:
         for name in PEERS:
-            _install(name)
+            installed(name)
         return
     slide = phantom_slide(SIDE_PX)
     with tempfile.TemporaryDirectory(dir=RESULTS) as folder:
@@ -123,29 +128,35 @@ def _ways(slide: Path, folder: Path) -> list[Way]:
     return ways
 
 
-def _install(name: str) -> None:
+def installed(name: str) -> None:
+    """Make a peer's environment, where there is none yet."""
+    packages_of = {name: calls for name, (_, calls) in PEERS.items()} | TRAINERS
     folder = RESULTS / "peers" / name
     if peer_python(name) is not None:
         return
     click.echo(f"Installing {name} …")
     venv.create(folder, with_pip=True, clear=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    for packages in PEERS[name][1]:
+    for packages in packages_of[name]:
         if subprocess.run([*pip, *packages], check=False, stdout=sys.stderr).returncode:
             click.echo(f"{name} does not install on this machine")
             return
     (folder / "bin" / ".installed").touch()
 
 
+def peer_version(name: str) -> str:
+    """Version of an installed peer."""
+    python = peer_python(name)
+    assert python is not None, f"{name} is not installed"
+    package = PEERS[name][1][0][0] if name in PEERS else name
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    return subprocess.run(
+        [str(python), "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def _versions() -> dict[str, str]:
-    found = {}
-    for name, (_, (packages, *_)) in PEERS.items():
-        if (python := peer_python(name)) is not None:
-            code = f"from importlib.metadata import version; print(version({packages[0]!r}))"
-            found[name] = subprocess.run(
-                [str(python), "-c", code], capture_output=True, text=True, check=True
-            ).stdout.strip()
-    return found
+    return {name: peer_version(name) for name in PEERS if peer_python(name) is not None}
 
 
 if __name__ == "__main__":

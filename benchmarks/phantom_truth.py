@@ -16,6 +16,7 @@ from wsi_tower.phantom import phantom_paths, truth_path, write_phantom, write_sl
 from wsi_tower.phantom.recipe import RECIPE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,19 +48,31 @@ class Crops:
         return Crops(self.corners[rows], self.is_tumour[rows])
 
 
-def written(folder: Path, settings: PhantomSettings) -> list[Path]:
-    """The phantoms of a folder, written now unless they are there from an earlier run."""
+def written(
+    folder: Path, settings: PhantomSettings, numbers: Sequence[int] | None = None
+) -> list[Path]:
+    """The phantoms of a folder, each written now unless it is there from an earlier run.
+
+    Args:
+        folder: where they lie.
+        settings: how they are made; others than those that are there remove what is there.
+        numbers: 0-based numbers of the slides that are wanted; None: all, with their slide list.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     note, wanted = folder / "settings.txt", f"{settings}\n{RECIPE}\n"
     paths = phantom_paths(folder, settings)
-    if note.exists() and note.read_text() == wanted:
-        return paths
-    for index, path in enumerate(paths):
-        write_phantom(path, settings, index, threads=os.cpu_count() or 1)
-        click.echo(f"[{index + 1}/{len(paths)}] {path.name}", err=True)
-    write_slide_list(folder, paths)
-    note.write_text(wanted)
-    return paths
+    if not note.exists() or note.read_text() != wanted:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        note.write_text(wanted)
+    chosen = range(len(paths)) if numbers is None else numbers
+    for count, index in enumerate(chosen, start=1):
+        if not paths[index].exists():
+            write_phantom(paths[index], settings, index, threads=os.cpu_count() or 1)
+            click.echo(f"[{count}/{len(chosen)}] {paths[index].name}", err=True)
+    if numbers is None:
+        write_slide_list(folder, paths)
+    return [paths[index] for index in chosen]
 
 
 def crops_of(slide: Path, size: tuple[int, int], side_px: int, step_px: int) -> Crops:

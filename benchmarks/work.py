@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ OPENSLIDE_TILES = 1000
 def run_tile(slides: Sequence[Path], workspace: Path, *options: str) -> dict[str, Any]:
     """Run ``wsi-tower tile --json`` as a user does; what it printed."""
     shutil.rmtree(workspace, ignore_errors=True)
+    os.sync()  # what other ways and the removal left to the disk is not this run's to wait for
     command = [sys.executable, "-m", "wsi_tower", "tile", *map(str, slides), "-w", str(workspace)]
     done = subprocess.run(
         [*command, "--json", "--no-report", *options], capture_output=True, text=True, check=True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -19,10 +20,12 @@ from wsi_tower.errors import CorruptStoreError, StorageError, storage_errors
 from wsi_tower.records import (
     Header,
     bytes_digest,
+    differences,
     digest,
     file_aside,
     folder_aside,
     held_lock,
+    is_held,
     plain,
     write_bytes_aside,
     write_text_aside,
@@ -119,6 +122,20 @@ def test_settings_become_plain_values() -> None:
         name: str | None = None
 
     assert plain(Outer()) == {"inner": {"sides": [1, 2]}, "name": None}
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "differing"),
+    [
+        ({"a": 1, "b": {"c": [1, 2]}}, {"b": {"c": [1, 2]}, "a": 1}, []),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}, [("a.b", 1, 3)]),
+        ({"b": 1}, {"a": 1}, [("a", None, 1), ("b", 1, None)]),
+        ({"a": {"b": 1}}, {"a": None}, [("a", {"b": 1}, None)]),
+        ({}, {"a": None}, []),
+    ],
+)
+def test_differences_have_dotted_names(there: Any, here: Any, differing: Any) -> None:
+    assert list(differences(there, here)) == differing
 
 
 # Complete or absent
@@ -256,6 +273,28 @@ def test_a_lock_is_held_against_other_processes(tmp_path: Path) -> None:
         assert taken == "held"
         assert in_other_process(path) == "busy"
     assert in_other_process(path) == "held"
+
+
+def test_looking_at_a_lock_says_who_has_it_and_takes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    assert not is_held(path)
+    assert not path.exists()
+    with held_lock(path, wait=False) as state:
+        assert state == "held"
+        assert is_held(path)
+    assert not is_held(path)
+
+
+def test_a_short_look_does_not_keep_a_lock_from_its_taker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.lock"
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("wsi_tower.records.time.sleep", lambda _: os.close(looking))
+    with held_lock(path, wait=False) as state:
+        assert state == "held"
 
 
 def test_a_killed_process_gives_its_lock_back(tmp_path: Path) -> None:

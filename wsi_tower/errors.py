@@ -26,7 +26,10 @@ and ``--json`` carry, stable across versions. The tree::
     ├── TrainingError                         a run of training cannot begin or go on
     │   ├── TooFewTilesError
     │   ├── DivergedError                     the loss is no longer a number
-    │   └── CheckpointError                   of another method, version or settings, or damaged
+    │   ├── CheckpointError                   of another method, version or settings, or damaged
+    │   ├── LostRankError                     one of several processes is gone
+    │   └── OtherRankError                    another process has told the user what is wrong
+    ├── ScoreError                            there is nothing that a score could be taken of
     ├── StoreError                            an artefact on disk
     │   ├── OtherSettingsError                made with other settings; never reused silently
     │   ├── StoreBusyError                    another process is writing it
@@ -55,12 +58,15 @@ __all__ = [
     "EncoderError",
     "ImpossiblePixelSizeError",
     "InputError",
+    "LostRankError",
     "MaskError",
     "MissingPixelSizeError",
     "NativeTilesError",
     "NoSlidesError",
+    "OtherRankError",
     "OtherSettingsError",
     "ResolutionError",
+    "ScoreError",
     "SettingsError",
     "SlideError",
     "SlideListError",
@@ -223,6 +229,24 @@ class CheckpointError(TrainingError):
     """A checkpoint is of another method, version or settings, or is damaged."""
 
     reason = "checkpoint"
+
+
+class LostRankError(TrainingError):
+    """One of the processes that train together is gone; the last checkpoint is kept."""
+
+    reason = "lost-rank"
+
+
+class OtherRankError(TrainingError):
+    """This process ends because of another, which tells the user why."""
+
+    reason = "other-rank"
+
+
+class ScoreError(WsiTowerError):
+    """There is nothing that a score could be taken of: too few slides, no tumour, no numbers."""
+
+    reason = "score"
 
 
 class StoreError(WsiTowerError):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
+
+from wsi_tower.arrays import ArrayLayout, create_array, create_group, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,11 +134,15 @@ class _Level:
     Every second, since labels do not average.
     """
 
-    def __init__(self, array: zarr.Array[Any], rows_a_file: int, coarser: _Level | None) -> None:
-        self._array = array
+    def __init__(
+        self, folder: Path, layout: ArrayLayout, rows_a_file: int, coarser: _Level | None
+    ) -> None:
+        self._folder = folder
+        self._layout = layout
         self._coarser = coarser
+        height, width = layout.shape
         # An even number of rows, or all there are: every band but the first starts on a kept row.
-        self._band = np.empty((min(rows_a_file, array.shape[0]), array.shape[1]), array.dtype)
+        self._band = np.empty((min(rows_a_file, height), width), layout.dtype)
         self._filled = 0
         self._top = 0
 
@@ -154,8 +159,9 @@ class _Level:
     def finish(self) -> None:
         """Write what is left, here and in the coarser levels."""
         self._write()
-        if self._top != self._array.shape[0]:
-            raise ValueError(f"{self._top} rows came for a level of {self._array.shape[0]}")
+        height = self._layout.shape[0]
+        if self._top != height:
+            raise ValueError(f"{self._top} rows came for a level of {height}")
         if self._coarser is not None:
             self._coarser.finish()
 
@@ -163,7 +169,7 @@ class _Level:
         band = self._band[: self._filled]
         if not len(band):
             return
-        self._array[self._top : self._top + len(band)] = band
+        write_shard(self._folder, self._layout, (self._top // len(self._band), 0), band)
         self._top += len(band)
         self._filled = 0
         if self._coarser is not None:
@@ -179,27 +185,26 @@ def _created(
     more: Mapping[str, Any] | None = None,
 ) -> _Level:
     """A new group with its empty levels; the finest is returned, and feeds the others."""
-    group = zarr.create_group(store=path, zarr_format=3)
     ome: dict[str, Any] = {
         "version": _VERSION,
         "multiscales": [image.multiscale],
         "image-label": dict(label),
     }
-    group.attrs.update({"ome": ome, **(more or {})})
+    create_group(path, {"ome": ome, **(more or {})})
     level: _Level | None = None
-    for number, shape in reversed(list(enumerate(image.shapes))):
-        chunk = min(_CHUNK_PX, max(shape))
-        rows = min(rows_a_file, shape[0])
-        array = group.create_array(
-            str(number),
-            shape=shape,
-            dtype=dtype,
-            chunks=(chunk, chunk),
-            shards=(-(-rows // chunk) * chunk, -(-shape[1] // chunk) * chunk),
-            compressors=ZstdCodec(level=3),
+    for number, (height, width) in reversed(list(enumerate(image.shapes))):
+        chunk = min(_CHUNK_PX, max(height, width))
+        rows = min(rows_a_file, height)
+        layout = ArrayLayout(
+            (height, width),
+            dtype,
+            chunk=(chunk, chunk),
+            shard=(-(-rows // chunk) * chunk, -(-width // chunk) * chunk),
+            separator="/",
             dimension_names=("y", "x"),
         )
-        level = _Level(array, rows_a_file, level)
+        create_array(path / str(number), layout)
+        level = _Level(path / str(number), layout, rows_a_file, level)
     assert level is not None
     return level
 

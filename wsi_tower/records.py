@@ -37,10 +37,13 @@ __all__ = [
     "LockState",
     "bytes_digest",
     "content_hasher",
+    "differences",
+    "differences_in_words",
     "digest",
     "file_aside",
     "folder_aside",
     "held_lock",
+    "is_held",
     "plain",
     "remove_folder",
     "write_bytes_aside",
@@ -54,6 +57,7 @@ LockState: TypeAlias = Literal["held", "busy", "no locks here"]
 
 _DIGEST_BYTES = 16
 _DAY_SECONDS = 86_400
+_LOOK_SECONDS = 0.02
 _PARTIAL = ".partial-"
 _PACKAGES_THAT_SHAPE_PIXELS = ("numpy", "opencv-python-headless", "simplejpeg", "zarr")
 
@@ -69,6 +73,25 @@ def digest(value: Json | Mapping[str, Any]) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     content = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def differences(there: Any, here: Any, within: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each plain value that differs between two nested mappings: its dotted name and both values.
+
+    What one of them lacks is None there.
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in sorted(there.keys() | here.keys()):
+            dotted = f"{within}.{name}" if within else name
+            yield from differences(there.get(name), here.get(name), dotted)
+    elif there != here:
+        yield within, there, here
+
+
+def differences_in_words(there: Any, here: Any) -> list[str]:
+    """`differences` for a message."""
+    found = differences(there, here)
+    return [f"{name} is {one!r} there and {other!r} here" for name, one, other in found]
 
 
 def content_hasher() -> xxhash.xxh3_128:
@@ -121,12 +144,8 @@ class Header:
 
     def told_differences(self, asked: Header) -> str:
         """In what this header, of what is there, differs from that of what is asked for."""
-        here, now = (_flat(one.settings | one.parents) for one in (self, asked))
-        return "; ".join(
-            f"{name} is {here.get(name)} there and {now.get(name)} now"
-            for name in sorted(here.keys() | now.keys())
-            if here.get(name) != now.get(name)
-        )
+        found = differences(self.settings | self.parents, asked.settings | asked.parents)
+        return "; ".join(f"{name} is {there} there and {now} now" for name, there, now in found)
 
     def completed(self, content_digest: str) -> Self:
         """The header of the finished artefact, with the time and versions of now."""
@@ -168,14 +187,6 @@ _TYPES = {
     "software": dict,
 }
 """What JSON must hold for each field of a header."""
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
 
 
 def write_text_aside(path: Path, text: str) -> None:
@@ -320,11 +331,39 @@ def held_lock(path: Path, *, wait: bool) -> Iterator[LockState]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock file now; False where locks cannot be asked for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(descriptor: int, *, wait: bool) -> LockState:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _lock_exclusively(descriptor, wait=wait)
     except BlockingIOError:
         return "busy"
     except OSError:
         return "no locks here"
     return "held"
+
+
+def _lock_exclusively(descriptor: int, *, wait: bool) -> None:
+    if not wait:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_SECONDS)  # it may be held by one who only looks, see `is_held`
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

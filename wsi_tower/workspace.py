@@ -6,11 +6,15 @@
     ├── wsi-tower-workspace.json      marks the folder; slide discovery never descends into it
     ├── cohort.csv                    one row a slide: free columns of the slide lists
     ├── tiles/<slide_id>.zarr
-    ├── runs/<name>/                  a run of training: settings, log, checkpoints
+    ├── runs/<name>/                  a run of training: settings, log, checkpoints, end
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
     ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
-    └── reports/<verb>-<time>/        a page, slides.csv and run.json a run
-        └── pictures/<slide_id>.jpg
+    ├── index/<encoder>/              what finds similar tiles among them
+    └── reports/
+        ├── <verb>-<time>/            a page, slides.csv and run.json a run
+        │   └── pictures/<slide_id>.jpg
+        ├── sweeps/<name>.csv         the runs of a sweep
+        └── runs/<names>.png          runs compared
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
-WORKSPACE_FOLDERS = frozenset({"tiles", "runs", "encoders", "embeddings", "reports", ".locks"})
+WORKSPACE_FOLDERS = frozenset(
+    {"tiles", "runs", "encoders", "embeddings", "index", "reports", ".locks"}
+)
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
 
@@ -67,9 +73,14 @@ class Workspace:
         """Folder of the encoders."""
         return self.root / "encoders"
 
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs of training."""
+        return self.root / "runs"
+
     def run(self, name: str) -> Path:
         """Folder of a run of training."""
-        return self.root / "runs" / name
+        return self.runs / name
 
     def tile_store(self, slide_id: str) -> Path:
         """The slide's tile store."""
@@ -119,6 +130,10 @@ class Workspace:
                 f"another workspace with -w"
             )
         return found
+
+    def index(self, encoder: str) -> Path:
+        """The index of an encoder's embeddings, named by its slug."""
+        return self.root / "index" / encoder
 
     def lock(self, artefact: Path) -> Path:
         """The lock file to hold while writing ``artefact``."""

@@ -26,6 +26,11 @@ def weights_of(module: nn.Module) -> int:
             HeadSettings(256, 2, 4096, "batch", "batch"),
             2048 * 4096 + 2 * 4096 + 4096 * 256,
         ),
+        # DINO (Caron et al. 2021): three layers with bias, no norm, a bottleneck of 256.
+        (
+            HeadSettings(256, 3, 2048, "none", "none", True, "gelu"),
+            2 * (2048 * 2048 + 2048) + 2048 * 256 + 256,
+        ),
     ],
 )
 def test_published_heads_have_their_weights(settings: HeadSettings, count: int) -> None:
@@ -42,6 +47,17 @@ def test_towers_head_computes_what_is_written() -> None:
     pooled = torch.randn(4, 6)
     hidden = (pooled @ first.weight.T + first.bias).clamp(min=0)
     torch.testing.assert_close(head(pooled), hidden @ second.weight.T + second.bias)
+
+
+@torch.no_grad()
+def test_layers_bend_as_they_are_told() -> None:
+    head = ProjectionHead(6, HeadSettings(out=3, activation="gelu")).eval()
+    first, second = (layer for layer in head.layers if isinstance(layer, nn.Linear))
+    pooled = torch.randn(4, 6)
+    hidden = pooled @ first.weight.T + first.bias
+    # x · Φ(x), with the distribution function of the standard normal.
+    bent = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    torch.testing.assert_close(head(pooled), bent @ second.weight.T + second.bias)
 
 
 @torch.no_grad()
@@ -77,6 +93,7 @@ def test_gradients_reach_every_weight(norm: str) -> None:
         ({"hidden": 0}, "hidden must be 1"),
         ({"norm": "layer"}, "norm must be 'none' or 'batch', not 'layer'"),
         ({"final_norm": ""}, "final_norm must be"),
+        ({"activation": "tanh"}, "activation must be 'relu' or 'gelu', not 'tanh'"),
     ],
 )
 def test_heads_that_cannot_be_are_refused(changes: dict[str, int], words: str) -> None:

@@ -55,6 +55,23 @@ def test_the_first_map_of_a_resnet_is_the_stem_s() -> None:
     assert torch.equal(encoder(images).pyramid[0], stem)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "shape"),
+    [
+        ("vit_tiny_patch16_224", (192, 3, 16, 16)),
+        ("swin_tiny_patch4_window7_224", (96, 3, 4, 4)),
+        ("resnet18", None),
+        ("convnext_tiny", None),
+    ],
+)
+def test_only_transformers_project_patches(
+    architecture: str, shape: tuple[int, ...] | None
+) -> None:
+    projection = build_encoder(architecture).patch_projection
+    weight = None if projection is None else projection.get_parameter("weight")
+    assert (None if weight is None else tuple(weight.shape)) == shape
+
+
 @torch.no_grad()
 def test_a_plain_transformer_has_its_last_tokens_as_a_map() -> None:
     encoder = build_encoder("vit_tiny_patch16_224").eval()

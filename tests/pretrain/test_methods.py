@@ -33,6 +33,7 @@ def test_every_method_can_be_built_from_its_defaults(method: Method) -> None:
     assert network.descriptor == method.descriptor
     assert set(method.recipes) == set(get_args(PresetName))
     for preset, recipe in method.recipes.items():
+        settings_from(method, {}, preset)
         TrainSettings(steps=1, **recipe.optimiser_values())
         assert method.augmentation_for(preset).crop_px == recipe.crop_px
 
@@ -47,7 +48,8 @@ def test_every_setting_can_be_given_as_text(method: Method) -> None:
 def test_presets_are_those_of_the_design() -> None:
     for method in METHODS.values():
         paper, small = method.recipes["paper"], method.recipes["small"]
-        assert (paper.backbone, paper.crop_px) == ("resnet50", 224)
+        backbone = "vit_small_patch16_224" if method.name == "dino" else "resnet50"
+        assert (paper.backbone, paper.crop_px) == (backbone, 224)
         assert (small.backbone, small.crop_px, small.batch_size) == ("resnet18", 96, 64)
 
 
@@ -63,9 +65,31 @@ def test_augmentation_is_that_of_the_sources() -> None:
         *(0.8 * 0.5,) * 3,
         0.2 * 0.5,
     )
+    # Methods that compare views of a tile differ by what they compare alone.
+    assert METHODS["byol"].augmentation == METHODS["moco"].augmentation == simclr
     # Restoring is to be learnt from the corruption alone.
     tower = METHODS["tower"].augmentation
     assert (tower.brightness, tower.contrast, tower.saturation, tower.hue, tower.stain) == (0,) * 5
+
+
+@pytest.mark.parametrize("preset", ["paper", "small"])
+def test_dino_s_views_show_the_published_parts_of_a_tile(preset: PresetName) -> None:
+    dino = METHODS["dino"]
+    plan = dino.objective(settings_from(dino, {}, preset)).views()
+    augmentation = dino.augmentation_for(preset)
+    assert augmentation.scale == (0.4, 1.0)
+    # Of small views, in large ones' pixels: 0.05 to 0.4 of the picture.
+    parts = [part * plan.local_px**2 / augmentation.crop_px**2 for part in augmentation.local_scale]
+    assert parts == pytest.approx([0.05, 0.4])
+
+
+def test_a_preset_s_settings_give_way_to_what_is_asked() -> None:
+    dino = method_named("dino")
+    assert settings_from(dino, {}).prototypes == 65_536
+    assert settings_from(dino, {}, "paper").prototypes == 65_536
+    assert settings_from(dino, {}, "small").prototypes == 4096
+    asked = settings_from(dino, {"prototypes": "512"}, "small")
+    assert (asked.prototypes, asked.local_px) == (512, 48)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +98,7 @@ def test_augmentation_is_that_of_the_sources() -> None:
         ("towr", "did you mean tower?"),
         ("SimCLR", "did you mean simclr?"),
         ("similarty", "did you mean similarity?"),
-        ("xyz", "choose one of simclr, similarity, tower"),
+        ("xyz", f"choose one of {', '.join(sorted(METHODS))}"),
     ],
 )
 def test_an_unknown_method_is_told_its_nearest(name: str, advice: str) -> None:
@@ -129,6 +153,11 @@ def test_a_setting_may_be_none(text: dict[str, object], expected: SimilaritySett
         ("tower", {"temperature": None}, "temperature is None; give a number"),
         ("tower", {"mask": "ray"}, "mask is 'ray'; give blocks or stripes or rays or none"),
         ("tower", {"mask": ["rays"]}, "mask is ['rays']; give blocks or stripes or rays or none"),
+        ("byol", {"predictor": 1}, "predictor is 1; give true or false"),
+        ("byol", {"momentun": 1}, "no setting 'momentun'; did you mean momentum?"),
+        ("moco", {"temperature": "cold"}, "temperature is 'cold'; give a number, or none"),
+        ("moco", {"momentum": "1.2"}, "momentum is 1.2; choose a number from 0 to 1"),
+        ("dino", {"local_views": "8.5"}, "local_views is '8.5'; give a whole number"),
         ("similarity", {"normalised": 1}, "normalised is 1; give true or false, or none"),
         ("similarity", {"margin": "wide"}, "margin is 'wide'; give a number, or none"),
         # What the type allows, the settings themselves refuse.

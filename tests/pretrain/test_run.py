@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.pretrain.conftest import tiled_at
-from tests.pretrain.small_run import Heard, small_pretrain
+from tests.pretrain.small_run import PAIRS, Heard, small_pretrain
 from wsi_tower.errors import (
     CheckpointError,
     DivergedError,
@@ -30,7 +31,9 @@ from wsi_tower.errors import (
 )
 from wsi_tower.models import load_encoder
 from wsi_tower.pairs import PairSettings
+from wsi_tower.pretrain import OpenPictures, Plan, PretrainSettings
 from wsi_tower.records import held_lock
+from wsi_tower.runs import recorded_run
 from wsi_tower.tiles import TileStore
 from wsi_tower.workspace import Workspace
 
@@ -70,7 +73,7 @@ def test_a_run_leaves_an_encoder_and_its_own_folder(workspace: Path) -> None:
         "head.safetensors",
         "decoder.safetensors",
     }
-    assert files(made.run) == {"run.json", "log.csv", "checkpoints"}
+    assert files(made.run) == {"run.json", "end.json", "log.csv", "checkpoints"}
     origin = made.record.origin
     assert (origin.method, origin.mpp, origin.input_px) == ("tower", 1.0, 32)
     assert list(origin.parents.values()) == [
@@ -101,6 +104,10 @@ def test_the_encoder_on_disk_is_the_one_that_was_trained(workspace: Path) -> Non
         ("tower", {"mask": "none"}, {"encoder", "head", "decoder"}),
         ("similarity", {}, {"encoder", "head"}),
         ("simclr", {}, {"encoder", "head"}),
+        # Predictors and prototypes serve the training alone.
+        ("byol", {"hidden_length": 64}, {"encoder", "head"}),
+        ("moco", {"hidden_length": 64}, {"encoder", "head"}),
+        ("dino", {"local_px": 16, "prototypes": 64}, {"encoder", "head"}),
     ],
 )
 def test_what_has_no_weight_is_not_built(
@@ -218,6 +225,49 @@ def test_weights_that_are_numbers_but_of_no_use_are_not_kept(workspace: Path) ->
     assert not list((workspace / "runs" / "tower").glob("checkpoints/*"))
 
 
+def test_a_run_says_how_it_ended_and_a_refused_attempt_changes_nothing(workspace: Path) -> None:
+    home = Workspace(workspace)
+    small_pretrain(workspace, steps=2)
+    told = recorded_run(home, "tower")
+    assert (told.status, told.step, told.slides) == ("finished", 2, 2)
+    assert told.tiles == sum(map(len, stores(workspace)))
+    assert set(told.last.losses) == {"loss", "contrast", "restoration"}
+    with pytest.raises(CheckpointError):
+        small_pretrain(workspace, steps=2)
+    assert recorded_run(home, "tower").status == "finished"
+    with pytest.raises(DivergedError):
+        small_pretrain(workspace, name="wild", train_values={"lr": 1e30})
+    wild = recorded_run(home, "wild")
+    assert (wild.status, wild.reason, wild.encoder) == ("diverged", "diverged", None)
+    assert "learning rate" in wild.message
+    stale = {"patience": 1, "lr": 1e-9}
+    small_pretrain(workspace, name="stale", steps=50, train_values=stale)
+    assert recorded_run(home, "stale").status == "stopped early"
+
+
+def test_a_plan_knows_a_run_before_its_network_is_built(workspace: Path) -> None:
+    home = Workspace(workspace)
+    small_pretrain(workspace, steps=2)
+    digest = recorded_run(home, "tower").settings_digest
+
+    def planned(**values: Any) -> str:
+        known: dict[str, Any] = {
+            "steps": 2,
+            "batch_size": 8,
+            "backbone": "resnet10t",
+            "crop_px": 32,
+        }
+        known |= {"pairs": PAIRS, "device": "cpu"}
+        settings = PretrainSettings(**(known | values))
+        with closing(OpenPictures([home], print)) as opened:
+            return Plan.resolved(settings, opened, print).settings_digest
+
+    # The watch and the threads move no weight.
+    assert planned() == planned(train_values={"threads": 3}) == digest
+    assert planned(seed=1) != digest
+    assert planned(method_values={"temperature": 0.2}) != digest
+
+
 def test_one_run_at_a_time(workspace: Path) -> None:
     home = Workspace(workspace).prepared()
     with (
@@ -237,7 +287,7 @@ def test_what_cannot_begin_makes_no_folder(tmp_path: Path) -> None:
 
 
 def test_only_a_method_of_pairs_needs_partners(workspace: Path) -> None:
-    for method in ("tower", "simclr"):
+    for method in ("tower", "simclr", "byol"):
         heard = Heard()
         small_pretrain(workspace, method=method, watcher=heard, steps=1)
         assert heard.messages == []

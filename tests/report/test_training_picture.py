@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wsi_tower.report import restoration_picture, training_picture
-from wsi_tower.report.training_picture import _smoothed
+from wsi_tower.report.curves import smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,8 +61,8 @@ def test_odd_titles_are_drawn() -> None:
 
 def test_a_long_curve_is_smoothed_by_its_neighbours() -> None:
     values = [1.0, 3.0, 5.0, 3.0, 1.0]
-    assert _smoothed(values, reach=1).tolist() == pytest.approx([2, 3, 11 / 3, 3, 2])
-    assert _smoothed(values, reach=0).tolist() == values
+    assert smoothed(values, reach=1).tolist() == pytest.approx([2, 3, 11 / 3, 3, 2])
+    assert smoothed(values, reach=0).tolist() == values
 
 
 def squares(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.int64]:

@@ -16,15 +16,14 @@ from wsi_tower.errors import CorruptStoreError
 from wsi_tower.slides import Streams
 from wsi_tower.tiles.shards import (
     CHUNKS_PER_SHARD,
+    ShardFile,
     ShardFiles,
     ShardReader,
-    ShardWriter,
-    settle,
+    joined_digest,
     shard_path,
 )
 
 if TYPE_CHECKING:
-    from io import FileIO
     from pathlib import Path
 
 SIDE = 4
@@ -51,14 +50,17 @@ def array(tmp_path: Path, pixels: np.ndarray) -> Path:
         chunk_key_encoding={"name": "default", "separator": "."},
         compressors=ZstdCodec(level=3),
     )
-    writer = ShardWriter(path, settle)
     chunks = [Zstd(level=3).encode(tile.tobytes()) for tile in pixels]
+    shards = [ShardFile(path, 0), ShardFile(path, 1)]
     for first in range(0, len(chunks), 64):
         batch = chunks[first : first + 64]
         counts = np.array([len(chunk) for chunk in batch])
-        writer.append(Streams(memoryview(b"".join(batch)), counts))
-    writer.close()
-    assert writer.digest == ShardReader(path, len(pixels), ShardFiles()).content_digest()
+        shards[first // CHUNKS_PER_SHARD].append(Streams(memoryview(b"".join(batch)), counts))
+    for shard in shards:
+        shard.finish()
+        shard.settle()
+    digest = joined_digest(shard.digest for shard in shards)
+    assert digest == ShardReader(path, len(pixels), ShardFiles()).content_digest()
     return path
 
 
@@ -132,12 +134,11 @@ def test_a_shard_is_opened_once(array: Path, pixels: np.ndarray) -> None:
 
 
 def test_a_shard_that_the_disk_altered_is_refused(tmp_path: Path) -> None:
-    def alter(file: FileIO, digest: bytes) -> None:
+    shard = ShardFile(tmp_path / "pixels", 0)
+    shard.append(Streams(memoryview(b"eleven byte"), np.array([11])))
+    shard.finish()
+    with shard_path(tmp_path / "pixels", 0).open("r+b") as file:
         file.seek(7)
-        file.write(b"\x00" if digest[0] else b"\x01")
-        settle(file, digest)
-
-    writer = ShardWriter(tmp_path / "pixels", alter)
-    writer.append(Streams(memoryview(b"eleven byte"), np.array([11])))
+        file.write(b"!")
     with pytest.raises(CorruptStoreError, match=r"c\.0\.0\.0\.0 does not hold what was"):
-        writer.close()
+        shard.settle()

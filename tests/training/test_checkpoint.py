@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pytest
 import torch
 
 from wsi_tower.errors import CheckpointError, SettingsError, StorageError
 from wsi_tower.training import Checkpoint, Checkpoints
+from wsi_tower.training.checkpoint import _save
 from wsi_tower.training.log import RunLog
 
 if TYPE_CHECKING:
@@ -129,6 +131,21 @@ def test_a_full_disk_is_said_and_leaves_the_one_before(
     found = checkpoints.newest(pytest.fail)
     assert found is not None
     assert found.step == 2
+
+
+def test_a_disk_that_fills_up_under_way_is_said_as_that() -> None:
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, content: Any) -> int:
+            if len(content) > 1000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return len(content)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        _save({"weight": torch.zeros(5000)}, cast("BinaryIO", Full()))
+    assert caught.value.errno == errno.ENOSPC
 
 
 # ------------------------------------------------------------------ the log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from tests.training.test_contract import AgreeingViews
 from tests.training.toy_run import ToyObjective, toy_train
+from tests.training.toys import ToyEncoder
 from wsi_tower.errors import CheckpointError, DivergedError, StorageError
 from wsi_tower.training import (
     Loss,
@@ -27,6 +29,7 @@ from wsi_tower.training import (
     TrainSettings,
     Watcher,
     learning_rate,
+    weight_decay,
 )
 
 if TYPE_CHECKING:
@@ -106,6 +109,28 @@ def test_rates_follow_the_schedule(tmp_path: Path) -> None:
     settings = TrainSettings(12, warmup_steps=3)
     expected = [learning_rate(step, settings) for step in range(12)]
     assert [report.lr for report in heard.reports] == expected
+
+
+class _Silent(ToyObjective):
+    """Its gradient is 0, so that nothing but decay moves a weight."""
+
+    def forward(self, network: Network, batch: TileBatch, draws: TensorDraws) -> Loss:
+        return Loss(0 * super().forward(network, batch, draws).total)
+
+
+def test_weights_decay_by_the_schedule(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"weight_decay": 0.1, "final_weight_decay": 0.9, "lr": 0.5}
+    _, decayed = toy_train(tmp_path, objective=_Silent(), optimiser="adamw", **values)
+    torch.manual_seed(0)
+    first = _Silent().network(ToyEncoder())
+    settings = TrainSettings(12, warmup_steps=3, **values)
+    # Loshchilov and Hutter 2019, algorithm 2, without a gradient.
+    left = math.prod(
+        1 - learning_rate(step, settings) * weight_decay(step, settings) for step in range(12)
+    )
+    for (name, after), before in zip(decayed.named_parameters(), first.parameters(), strict=True):
+        expected = before * left if before.ndim > 1 else before
+        torch.testing.assert_close(after, expected, msg=name)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lars"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wsi_tower.errors import SettingsError
-from wsi_tower.training import TrainSettings, learning_rate
+from wsi_tower.training import TrainSettings, learning_rate, weight_decay
 from wsi_tower.training.optimisers import Lars, optimiser_for
 
 
@@ -24,6 +24,7 @@ from wsi_tower.training.optimisers import Lars, optimiser_for
         ({"lr": 0.0}, "lr must be above 0, not 0"),
         ({"min_lr": 1.0}, r"min_lr must lie between 0 and lr \(0.001\), not 1"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        ({"final_weight_decay": -1.0}, "final_weight_decay must be 0 or more, not -1"),
         ({"betas": (0.9, 1.0)}, "betas must be two numbers"),
         ({"clip_norm": 0.0}, "clip_norm must be above 0"),
         ({"optimiser": "adamm"}, "optimiser must be one of adamw, adam, sgd, lars, not 'adamm'"),
@@ -68,6 +69,17 @@ def test_rates_stay_between_their_ends(steps: int, warmup: int, share: float) ->
     assert (np.diff(rates[:warmup]) > 0).all()
     assert (np.diff(rates[max(warmup - 1, 0) :]) <= 1e-12).all()
     assert rates[max(warmup - 1, 0) :].min(initial=1) >= 0.5 * share - 1e-12
+
+
+def test_weight_decay_stays_or_moves_by_half_a_cosine() -> None:
+    still = TrainSettings(7, weight_decay=0.3)
+    assert [weight_decay(step, still) for step in range(7)] == [0.3] * 7
+    # DINO's ends: halfway at their mean, and a third of the way by the cosine's table.
+    moving = TrainSettings(7, weight_decay=0.04, final_weight_decay=0.4)
+    decays = [weight_decay(step, moving) for step in range(7)]
+    assert decays[::3] == pytest.approx([0.04, 0.22, 0.4])
+    assert decays[2] == pytest.approx(0.22 - 0.18 * math.cos(math.radians(60)))
+    assert weight_decay(0, TrainSettings(1, weight_decay=0.1, final_weight_decay=0.2)) == 0.1
 
 
 def test_biases_and_norms_do_not_decay() -> None:

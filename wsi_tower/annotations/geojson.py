@@ -8,12 +8,13 @@ count from the slide's corner.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
+from wsi_tower.annotations.outlines import NamedArea, sound
 from wsi_tower.errors import AnnotationError
 from wsi_tower.records import write_text_aside
 
@@ -21,22 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from shapely.geometry.base import BaseGeometry
-
+    from wsi_tower.annotations.outlines import Area
     from wsi_tower.geometry import Level0Box
 
 __all__ = [
-    "Area",
-    "NamedArea",
     "annotation_feature",
     "geojson_text",
+    "polygons_of",
     "read_geojson_polygons",
     "read_slide_polygons",
     "write_geojson",
 ]
-
-Area: TypeAlias = Polygon | MultiPolygon
-"""One outline, or several that belong together."""
 
 _DECIMALS = 2
 _BROKEN_GEOMETRY = (
@@ -44,15 +40,6 @@ _BROKEN_GEOMETRY = (
 )  # fmt: skip
 """What shapely raises over coordinates that are not what they should be."""
 _BARE_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection")
-
-
-class NamedArea(NamedTuple):
-    """A polygon and what it was called."""
-
-    name: str | None
-    """Name of its QuPath classification, or None."""
-    area: Area
-    """Its outline in level-0 pixels, valid and not empty."""
 
 
 def read_geojson_polygons(path: Path, bounds: Level0Box | None = None) -> list[NamedArea]:
@@ -70,10 +57,17 @@ def read_geojson_polygons(path: Path, bounds: Level0Box | None = None) -> list[N
     Raises:
         AnnotationError: the file cannot be read, is not GeoJSON, or holds a broken geometry.
     """
-    return [
-        NamedArea(_class_name(properties), _moved(area, bounds, 1))
-        for area, properties in _areas(path)
-    ]
+    return list(polygons_of(_load(path), path, bounds))
+
+
+def polygons_of(content: Any, path: Path, bounds: Level0Box | None) -> Iterator[NamedArea]:
+    """The polygons of parsed GeoJSON, as `read_geojson_polygons` gives them.
+
+    Raises:
+        AnnotationError: not GeoJSON, or it holds a broken geometry.
+    """
+    for area, properties in _areas(content, path):
+        yield NamedArea(_class_name(properties), _moved(area, bounds, 1))
 
 
 def read_slide_polygons(path: Path) -> dict[str | None, list[Area]]:
@@ -90,7 +84,7 @@ def read_slide_polygons(path: Path) -> dict[str | None, list[Area]]:
         AnnotationError: the file cannot be read, is not GeoJSON, or holds a broken geometry.
     """
     slides: dict[str | None, list[Area]] = {}
-    for area, properties in _areas(path):
+    for area, properties in _areas(_load(path), path):
         named = properties.get("slide") if isinstance(properties, dict) else None
         slides.setdefault(None if named is None else str(named), []).append(area)
     return slides
@@ -154,11 +148,11 @@ def write_geojson(
     write_text_aside(path, geojson_text(areas, classification, color, bounds))
 
 
-def _areas(path: Path) -> Iterator[tuple[Area, Any]]:
+def _areas(content: Any, path: Path) -> Iterator[tuple[Area, Any]]:
     """Sound polygons of a file and the properties of their features."""
-    for number, (geometry, properties) in enumerate(_features(_load(path), path)):
+    for number, (geometry, properties) in enumerate(_features(content, path)):
         try:
-            area = _area(shape(geometry))
+            area = sound(shape(geometry))
         except _BROKEN_GEOMETRY as error:
             raise _unreadable(path, f"geometry {number} is broken: {error}") from error
         if not area.is_empty:
@@ -189,15 +183,6 @@ def _features(content: Any, path: Path) -> Iterator[tuple[Any, Any]]:
         yield content, None
     elif kind not in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         raise _unreadable(path, f"{kind or type(content).__name__!r} is no GeoJSON type")
-
-
-def _area(geometry: BaseGeometry) -> Area:
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise ValueError("a coordinate is not a finite number")
-    parts = shapely.get_parts(shapely.make_valid(geometry), return_index=False)
-    polygons = [part for outer in parts for part in shapely.get_parts(outer)]
-    polygons = [part for part in polygons if isinstance(part, Polygon) and not part.is_empty]
-    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
 
 
 def _moved(area: Area, bounds: Level0Box | None, sign: int) -> Area:

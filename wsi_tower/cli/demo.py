@@ -24,7 +24,7 @@ Examples:
 @click.option(
     "--pipeline",
     metavar="FILE",
-    help="List of stages to run; default: the demo.yaml that comes with wsi-tower.",
+    help="List of stages: a file of yours, or one that comes with wsi-tower.  [default: demo.yaml]",
 )
 def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) -> None:
     """Run the main job end to end and say where to look.
@@ -36,7 +36,8 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
 
     from wsi_tower.cli.pipeline import read_pipeline, shipped_pipeline
 
-    path = Path(pipeline) if pipeline else shipped_pipeline("demo.yaml")
+    own = Path(pipeline or "")
+    path = own if own.is_file() else shipped_pipeline(pipeline or "demo.yaml")
     phantoms = str(shared.workspace / "phantom-slides")
     worst = 0
     before = _pages(shared.workspace)

@@ -10,7 +10,11 @@ from wsi_tower import __version__
 
 __all__ = ["cli", "main"]
 
-VERBS = ("tile", "pairs", "pretrain", "embed", "export", "info", "doctor", "demo", "phantom")
+VERBS = (
+    *("tile", "pairs", "pretrain", "runs", "embed", "export"),
+    *("index", "query", "similar-map", "evaluate"),
+    *("info", "doctor", "demo", "phantom"),
+)
 """In the order that a new user meets them."""
 
 
@@ -27,7 +31,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"wsi_tower.cli.{cmd_name}").command
+        module = import_module(f"wsi_tower.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from wsi_tower.errors import WsiTowerError, without_secrets
+from wsi_tower.errors import OtherRankError, WsiTowerError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,6 +119,8 @@ def told_errors(shared: Shared) -> Iterator[None]:
     """Let known errors of the block end the command with one line, or one JSON document."""
     try:
         yield
+    except OtherRankError as error:
+        raise click.exceptions.Exit(USAGE_ERROR) from error
     except WsiTowerError as error:
         _tell(error, shared)
         raise click.exceptions.Exit(USAGE_ERROR) from error

@@ -18,19 +18,18 @@ class Stage:
     """One verb of a pipeline."""
 
     arguments: tuple[str, ...]
-    """The verb and its arguments; ``{slides}``, ``{workspace}`` and ``{workers}`` are filled in."""
+    """The verb and its arguments; ``{slides}``, ``{workspace}``, ``{workers}`` are filled in, also
+    within a word, as in ``{slides}/training``."""
     only_without_slides: bool = False
     """Whether the stage is left out when the user gives slides."""
 
     def filled(self, *, slides: list[str], workspace: str, workers: str) -> list[str]:
-        """Arguments with their places filled; ``{slides}`` becomes one argument a slide."""
-        filled: list[str] = []
-        for argument in self.arguments:
-            if argument == "{slides}":
-                filled += slides
-            else:
-                filled.append(argument.format(workspace=workspace, workers=workers))
-        return filled
+        """Arguments with their places filled; one with ``{slides}`` becomes one a slide."""
+        return [
+            argument.format(slides=slide, workspace=workspace, workers=workers)
+            for argument in self.arguments
+            for slide in (slides if "{slides}" in argument else [""])
+        ]
 
 
 def shipped_pipeline(name: str) -> Path:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.config import Config, config_option
-from wsi_tower.cli.options import INTERRUPTED, Shared, shared_options
+from wsi_tower.cli.config import Config, swept_config_option
+from wsi_tower.cli.options import INTERRUPTED, SOME_FAILED, Shared, shared_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsi_tower.cli.pretrain_run import PretrainSummary
+    from wsi_tower.cli.sweep import Sweep
 
 EPILOG = """\b
 Examples:
@@ -26,6 +28,9 @@ Examples:
   wsi-tower pretrain --method tower --set augment.stain=0.05 --set train.clip_norm=1
   wsi-tower pretrain --method tower --images photos/ --steps 2000
   wsi-tower pretrain --config run.yaml -w cohort-a -w cohort-b
+  wsi-tower pretrain --config run.yaml --dry-run        lists in it make a sweep
+  torchrun --standalone --nproc-per-node 4 -m wsi_tower pretrain --method tower
+                                                        on four GPUs (docs/distributed.md)
 
 \b
 Settings for --set: those of the method (docs/methods.md), augment.NAME and train.NAME.
@@ -34,13 +39,21 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
 
 @click.command("pretrain", epilog=EPILOG, short_help="Learn an encoder from tiles, without labels.")
 @shared_options("workspaces", "overwrite", "json", "verbose")
-@config_option
-@click.option("--method", default="tower", show_default=True, help="tower, similarity or simclr.")
+@swept_config_option(
+    *("method", "preset", "epochs", "steps", "batch_size", "backbone", "crop_px", "lr", "start"),
+    *("weights", "images", "image_px", "near", "far", "cross_slide", "values", "seed"),
+)
+@click.option(
+    "--method",
+    default="tower",
+    show_default=True,
+    help="tower, similarity, simclr, byol, moco, dino or npid.",
+)
 @click.option(
     "--preset",
     default="auto",
     show_default=True,
-    help="paper (ResNet-50, 224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
+    help="paper (224 px), small (ResNet-18, 96 px), or auto: paper on a GPU.",
 )
 @click.option("--name", help="Of the run and the encoder.  [default: the method]")
 @click.option("--epochs", type=int, help="How often each tile is seen.")
@@ -63,24 +76,84 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
 @click.option("--strict", is_flag=True, help="Stop at a tile that cannot be read.")
 @click.option("--resume", is_flag=True, help="Go on with the run of this name.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files, too.")
-def command(*, shared: Shared, config: Config, **values: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what each run of a sweep would do; do nothing.")
+@click.option("--shard", metavar="I/N", help="Of a sweep's runs, the share of process I of N.")
+def command(
+    *, shared: Shared, config: Config, dry_run: bool, shard: str | None, **values: Any
+) -> None:
     """Learn an encoder from the tiles of a workspace, without labels.
 
     Writes runs/NAME (log, checkpoints, pictures) and encoders/NAME. Kill it at any moment and go on
     with --resume: on a CPU to the very same weights.
     """
-    inherited = config.checked().get("values", ())
+    # Torch reads it when it loads. Its inner notes, from every rank, would drown what is said here.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if config.lists or dry_run or shard is not None:
+        from wsi_tower.cli.sweep import Sweep
+
+        sweep = Sweep.of(config, values, click.get_current_context())
+        if sweep is not None:
+            _sweep(sweep, shared, shard, is_dry=dry_run)
+            return
+        _check_sweeps_alone(shard, is_dry=dry_run)
+    _pretrain(shared, config, values)
+
+
+def _pretrain(shared: Shared, config: Config, values: dict[str, Any]) -> None:
     from wsi_tower.cli.pretrain_run import PretrainRequest, run_pretrain
+    from wsi_tower.cli.sweep import with_settings_of
 
-    values["values"] = (*inherited, *values["values"])  # what was typed comes last, and wins
+    def read() -> PretrainRequest:
+        return PretrainRequest.parsed(shared, **with_settings_of(config, values))
+
     with _told_how_to_go_on():
-        summary = run_pretrain(PretrainRequest.parsed(shared, **values))
+        summary = run_pretrain(read)
+    if summary is None:
+        return
     if shared.json:
-        import json
-
-        click.echo(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
+        _print_json(summary.to_json())
     else:
         _print(summary)
+
+
+def _sweep(sweep: Sweep, shared: Shared, shard: str | None, *, is_dry: bool) -> None:
+    from wsi_tower.cli.sweep import Share
+    from wsi_tower.cli.sweep_plan import check_one_process, planned_sweep
+    from wsi_tower.cli.sweep_run import run_sweep
+    from wsi_tower.cli.sweep_text import print_plan, print_sweep
+
+    check_one_process()
+    plan = planned_sweep(sweep, shared, Share.parsed(shard))
+    if is_dry:
+        if shared.json:
+            _print_json(plan.to_json())
+        else:
+            print_plan(plan)
+        return
+    summary = run_sweep(plan, quiet=shared.json)
+    if shared.json:
+        _print_json(summary.to_json())
+    else:
+        print_sweep(summary)
+    if summary.has_bad:
+        raise click.exceptions.Exit(SOME_FAILED)
+
+
+def _check_sweeps_alone(shard: str | None, *, is_dry: bool) -> None:
+    from wsi_tower.errors import SettingsError
+
+    if is_dry or shard is not None:
+        typed = "--dry-run" if is_dry else f"--shard {shard}"
+        raise SettingsError(
+            f"{typed} is for a sweep, and nothing varies here; give --config a file with a list in "
+            f"it, such as `seed: [0, 1, 2]`"
+        )
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    import json
+
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 @contextmanager
@@ -88,7 +161,10 @@ def _told_how_to_go_on() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        click.echo("interrupted; the same command with --resume goes on from there", err=True)
+        from wsi_tower.training import Ranks
+
+        if Ranks.here().is_first:
+            click.echo("interrupted; the same command with --resume goes on from there", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from wsi_tower.cli.pairs_run import length_um
@@ -14,10 +14,12 @@ from wsi_tower.pairs import PairSettings
 from wsi_tower.pretrain import Pretrained, PretrainSettings, nearest, pretrain
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report import restoration_picture, training_picture
+from wsi_tower.runs import logged_columns
+from wsi_tower.training import all_or_none, by_first, joined_ranks
 from wsi_tower.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from wsi_tower.cli.options import Shared
@@ -95,15 +97,29 @@ class PretrainSummary:
         return values | {"pictures": [str(path.absolute()) for path in self.pictures]}
 
 
-def run_pretrain(request: PretrainRequest) -> PretrainSummary:
+def run_pretrain(read: Callable[[], PretrainRequest]) -> PretrainSummary | None:
     """Train, then draw the curves and what the method restores.
+
+    Args:
+        read: makes the request of what was typed.
+
+    Returns:
+        What was made; None on all but the first of several ranks.
 
     Raises:
         WsiTowerError: see `pretrain`.
     """
     keep_freed_memory()  # activations of some megabytes come and go at each step
-    with watched_training(quiet=request.quiet) as watcher:
-        trained = pretrain(request.settings, request.workspaces, watcher)
+    with joined_ranks() as ranks:
+        with all_or_none():
+            request = read()
+        with watched_training(quiet=request.quiet, is_first=ranks.is_first) as watcher:
+            trained = pretrain(request.settings, request.workspaces, watcher)
+        pictures = by_first(partial(_pictures, trained))
+        return _summary(trained, pictures) if ranks.is_first else None
+
+
+def _summary(trained: Pretrained, pictures: list[Path]) -> PretrainSummary:
     result = trained.result
     return PretrainSummary(
         name=trained.name,
@@ -115,31 +131,19 @@ def run_pretrain(request: PretrainRequest) -> PretrainSummary:
         loss=result.loss,
         stopped_early=result.has_stopped_early,
         seconds=trained.seconds,
-        pictures=tuple(_pictures(trained)),
+        pictures=tuple(pictures),
     )
 
 
 def _pictures(trained: Pretrained) -> list[Path]:
     method = trained.record.origin.method
     title = trained.name if trained.name == method else f"{trained.name} ({method})"
-    drawn = {"curves.png": training_picture(_logged(trained.run / "log.csv"), title)}
+    drawn = {"curves.png": training_picture(logged_columns(trained.run / "log.csv"), title)}
     if trained.strip is not None:
         drawn["restored.png"] = restoration_picture(trained.strip, title)
     for name, image in drawn.items():
         write_bytes_aside(trained.run / name, image)
     return [trained.run / name for name in drawn]
-
-
-def _logged(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of every column of a log, where it has one."""
-    columns: dict[str, list[tuple[int, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            step = int(row.pop("step"))
-            for name, value in row.items():
-                if value:
-                    columns.setdefault(name, []).append((step, float(value)))
-    return columns
 
 
 def _grouped(typed: Sequence[str]) -> dict[str, dict[str, object]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_tower.pretrain import PretrainWatcher
+from wsi_tower.training import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,18 +16,21 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from wsi_tower.pretrain import Ingredients
-    from wsi_tower.training import Progress, StepReport
+    from wsi_tower.training import Progress, StepReport, TrainSettings
 
 __all__ = ["watched_training"]
 
 
 @contextmanager
-def watched_training(*, quiet: bool) -> Iterator[PretrainWatcher]:
-    """A watcher of one run; ``quiet`` shows warnings alone, and the bar on a terminal."""
+def watched_training(*, quiet: bool, is_first: bool) -> Iterator[PretrainWatcher]:
+    """A watcher of one run; ``quiet`` shows warnings alone, and the bar on a terminal.
+
+    Of several ranks only the first has a bar.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not (console.is_terminal and is_first):
         yield _Told(None, quiet=quiet)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -56,7 +60,7 @@ class _Told(PretrainWatcher):
             f"{ingredients.method.name} with preset {ingredients.preset}: "
             f"{ingredients.recipe['backbone']} from {ingredients.recipe['start']} weights, "
             f"{views.augment.crop_px}-px views of {len(pictures.source):,} {pictures.noun}, "
-            f"{training.steps} steps of {training.batch_size} on {training.torch_device()} "
+            f"{training.steps} steps of {training.batch_size} on {_place(training)} "
             f"in {training.precision}"
         )
 
@@ -93,3 +97,10 @@ class _Told(PretrainWatcher):
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             click.echo(line, err=True)
+
+
+def _place(training: TrainSettings) -> str:
+    """Which device, and how many processes where there are several."""
+    size = Ranks.here().size
+    device = training.torch_device().type
+    return device if size == 1 else f"{size} ranks of {device}"

@@ -72,7 +72,8 @@ class EncoderChoice:
             return replace(self, file=file, weights=self.weights and self.weights.absolute())
         if self.method:
             return EncoderChoice(name=newest_encoder(workspace, self.method).name)
-        found = encoders_of(workspace).records
+        # Those without training are floors of an evaluation, whatever their age.
+        found = [one for one in encoders_of(workspace).records if one.origin.method != "untrained"]
         if not found:
             raise EncoderError(
                 f"{workspace.encoders} has no encoder; train one with wsi-tower pretrain, or take "

@@ -1,9 +1,10 @@
 """Networks: encoders, decoders, heads, and their checkpoints."""
 
+from wsi_tower.models.batchnorm import synchronise_batchnorm
 from wsi_tower.models.building import build_encoder
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
-from wsi_tower.models.heads import HeadSettings, ProjectionHead
+from wsi_tower.models.heads import HeadSettings, Norm, ProjectionHead
 from wsi_tower.models.naming import checked_encoder_name, slug
 from wsi_tower.models.network import Descriptor, Network
 from wsi_tower.models.plan import EncoderPlan
@@ -19,6 +20,7 @@ from wsi_tower.models.saved import (
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
+from wsi_tower.models.untrained import untrained_network
 
 __all__ = [
     "UNET_WIDTHS",
@@ -32,6 +34,7 @@ __all__ = [
     "LoadedEncoder",
     "Network",
     "NetworkShape",
+    "Norm",
     "Origin",
     "ProjectionHead",
     "TimmEncoder",
@@ -43,5 +46,7 @@ __all__ = [
     "newest_encoder",
     "save_network",
     "slug",
+    "synchronise_batchnorm",
+    "untrained_network",
     "weights_digest",
 ]

@@ -27,6 +27,11 @@ class Encoder(nn.Module, ABC):
     pyramid_strides: tuple[int, ...]
     """Pixels of the picture to one of each map."""
 
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """What makes a transformer's tokens of its patches; None: it is no transformer."""
+        return None
+
     @abstractmethod
     def forward(self, images: Tensor) -> Features:
         """Features of pictures.

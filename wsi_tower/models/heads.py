@@ -13,37 +13,43 @@ from wsi_tower.errors import SettingsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HeadSettings", "Norm", "ProjectionHead"]
+__all__ = ["Activation", "HeadSettings", "Norm", "ProjectionHead"]
 
 Norm: TypeAlias = Literal["none", "batch"]
 """What follows a linear layer: nothing, or BatchNorm over the batch."""
+Activation: TypeAlias = Literal["relu", "gelu"]
+"""What bends between two linear layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
     """A perceptron on the pooled feature; as it stands, TOWER's.
 
-    ============================  =======================================================
+    ============================  ============================================================
     head                          settings
-    ============================  =======================================================
+    ============================  ============================================================
     TOWER: D-D, ReLU, D-128       ``HeadSettings()``
     SimCLR as Stacke et al. 2022  ``HeadSettings(hidden=512, norm="batch")``
     similarity: D-128             ``HeadSettings(layers=1)``
-    ============================  =======================================================
+    MoCo v3 on a ResNet           ``HeadSettings(256, 2, 4096, "batch", "batch")``
+    DINO, before its prototypes   ``HeadSettings(256, 3, 2048, "none", "none", True, "gelu")``
+    ============================  ============================================================
     """
 
     out: int = 128
     """E: length of its output."""
     layers: int = 2
-    """Linear layers, with ReLU between them."""
+    """Linear layers, with ``activation`` between them."""
     hidden: int | None = None
     """Length between layers; None: that of the pooled feature."""
     norm: Norm = "none"
-    """After each layer but the last, before its ReLU."""
+    """After each layer but the last, before its activation."""
     final_norm: Norm = "none"
     """After the last layer, without scale and shift."""
     unit_length: bool = False
     """Whether outputs are brought to length 1."""
+    activation: Activation = "relu"
+    """Between layers."""
 
     def __post_init__(self) -> None:
         for name, value in (("out", self.out), ("layers", self.layers), ("hidden", self.hidden)):
@@ -52,6 +58,10 @@ class HeadSettings:
         for name, norm in (("norm", self.norm), ("final_norm", self.final_norm)):
             if norm not in ("none", "batch"):
                 raise SettingsError(f"a head's {name} must be 'none' or 'batch', not {norm!r}")
+        if self.activation not in ("relu", "gelu"):
+            raise SettingsError(
+                f"a head's activation must be 'relu' or 'gelu', not {self.activation!r}"
+            )
 
 
 class ProjectionHead(nn.Module):
@@ -68,7 +78,8 @@ class ProjectionHead(nn.Module):
         width = in_width
         for _ in range(settings.layers - 1):
             hidden = settings.hidden or in_width
-            layers += [*_linear(width, hidden, settings.norm), nn.ReLU(inplace=True)]
+            bend = nn.GELU() if settings.activation == "gelu" else nn.ReLU(inplace=True)
+            layers += [*_linear(width, hidden, settings.norm), bend]
             width = hidden
         layers += _linear(width, settings.out, settings.final_norm, is_last=True)
         self.layers = nn.Sequential(*layers)

@@ -70,6 +70,12 @@ class TimmEncoder(Encoder):
             return side_px == self.plan.input_px
         return side_px % self._step_px == 0
 
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """The convolution by which timm's transformers begin."""
+        embedding = getattr(self.model, "patch_embed", None)
+        return getattr(embedding, "proj", None)
+
     def forward(self, images: Tensor) -> Features:
         """Features of pictures: (B, in_channels, H, W) in [0, 1].
 

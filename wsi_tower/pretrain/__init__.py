@@ -1,6 +1,6 @@
 """Pre-training: methods that learn an encoder from tiles without labels."""
 
-from wsi_tower.pretrain.ingredients import Ingredients, Pictures
+from wsi_tower.pretrain.ingredients import Ingredients, OpenPictures, Pictures, Plan
 from wsi_tower.pretrain.methods import (
     METHODS,
     Method,
@@ -9,18 +9,32 @@ from wsi_tower.pretrain.methods import (
     method_named,
     settings_from,
 )
+from wsi_tower.pretrain.objectives.byol import Byol, ByolSettings
+from wsi_tower.pretrain.objectives.dino import Dino, DinoSettings
+from wsi_tower.pretrain.objectives.moco import Moco, MocoSettings
+from wsi_tower.pretrain.objectives.npid import Npid, NpidSettings
 from wsi_tower.pretrain.objectives.simclr import Simclr, SimclrSettings
 from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySettings
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
 from wsi_tower.pretrain.run import Pretrained, PretrainWatcher, pretrain
 from wsi_tower.pretrain.settings import PretrainSettings, Start
-from wsi_tower.pretrain.values import nearest
+from wsi_tower.pretrain.values import nearest, several_valued
 
 __all__ = [
     "METHODS",
+    "Byol",
+    "ByolSettings",
+    "Dino",
+    "DinoSettings",
     "Ingredients",
     "Method",
+    "Moco",
+    "MocoSettings",
+    "Npid",
+    "NpidSettings",
+    "OpenPictures",
     "Pictures",
+    "Plan",
     "PresetName",
     "PretrainSettings",
     "PretrainWatcher",
@@ -39,4 +53,5 @@ __all__ = [
     "pretrain",
     "restore",
     "settings_from",
+    "several_valued",
 ]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from wsi_tower.errors import SettingsError
+from wsi_tower.errors import EncoderError, SettingsError
 from wsi_tower.models import build_encoder
 from wsi_tower.pairs import PairSampler
 from wsi_tower.pretrain.methods import Method, PresetName, Recipe, method_named, settings_from
 from wsi_tower.pretrain.values import settings_of
-from wsi_tower.records import bytes_digest, plain
+from wsi_tower.records import bytes_digest, digest, plain
 from wsi_tower.training import (
     AugmentSettings,
     FolderPictures,
@@ -24,17 +24,17 @@ from wsi_tower.training import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wsi_tower.models import Network
-    from wsi_tower.pretrain.settings import PretrainSettings, Start
-    from wsi_tower.training import Objective, Partner, PartnerSource
+    from wsi_tower.pretrain.settings import PretrainSettings
+    from wsi_tower.training import Objective, Partner
     from wsi_tower.workspace import Workspace
 
-__all__ = ["Ingredients", "Pictures"]
+__all__ = ["Ingredients", "OpenPictures", "Pictures", "Plan"]
 
 _WARM_UP = 0.05
 """Part of a run in which the learning rate rises (ours; the publications say nothing)."""
@@ -94,6 +94,11 @@ class Pictures:
         return cls(source, None, None, {"0 images": source.digest()})
 
     @property
+    def slides(self) -> int:
+        """How many slides they are of; 0 for flat images."""
+        return 0 if self.partners is None else len(self.digests)
+
+    @property
     def noun(self) -> str:
         """What one of them is called."""
         return "squares of images" if self.partners is None else "tiles"
@@ -116,9 +121,38 @@ class Pictures:
         return anchors
 
 
+class OpenPictures:
+    """Opens what is learnt from, once for all runs that learn from the same."""
+
+    def __init__(self, workspaces: Sequence[Workspace], warn: Callable[[str], None]) -> None:
+        self._workspaces, self._warn = workspaces, warn
+        self._open: dict[Hashable, Pictures] = {}
+
+    def wanted(self, settings: PretrainSettings, views: ViewRecipe) -> Pictures:
+        """The pictures of a run.
+
+        Raises:
+            WsiTowerError: they cannot be had; see `Pictures`.
+        """
+        if settings.images is None:
+            key: Hashable = (settings.mix, settings.strict, settings.pairs)
+        else:
+            side_px = settings.image_px or views.largest_window_px
+            key = (settings.images, side_px, settings.strict)
+        if key not in self._open:
+            self._open[key] = _pictures(settings, self._workspaces, views, self._warn)
+        return self._open[key]
+
+    def close(self) -> None:
+        """Give back files."""
+        for pictures in self._open.values():
+            if isinstance(pictures.source, StorePictures):
+                pictures.source.close()
+
+
 @dataclass(frozen=True)
-class Ingredients:
-    """Everything a run needs."""
+class Plan:
+    """A run with every setting resolved, before its network is built."""
 
     method: Method
     """What learns."""
@@ -126,16 +160,69 @@ class Ingredients:
     """Whose recipe the defaults come from."""
     objective: Objective
     """The method with its settings."""
-    network: Network
-    """With its first weights."""
     pictures: Pictures
     """What it learns from."""
-    feed: TileFeed
-    """How pictures become batches."""
+    views: ViewRecipe
+    """What becomes of them."""
+    anchors: NDArray[np.int64]
+    """Numbers of the tiles that may be anchors."""
     training: TrainSettings
     """How weights move."""
     recipe: dict[str, Any]
     """What decides the weights, training apart, as plain values."""
+
+    @classmethod
+    def resolved(
+        cls, settings: PretrainSettings, opened: OpenPictures, warn: Callable[[str], None]
+    ) -> Plan:
+        """Resolve the settings.
+
+        Raises:
+            WsiTowerError: something of it cannot be; see `pretrain`.
+        """
+        method = method_named(settings.method)
+        preset = _preset(settings)
+        recipe = method.recipes[preset]
+        objective_settings = settings_from(method, settings.method_values, preset)
+        objective = method.objective(objective_settings)
+        augment = _augment(settings, method.augmentation_for(preset))
+        views = _views(objective, augment)
+        pictures = opened.wanted(settings, views)
+        anchors = pictures.anchors(objective, warn)
+        training = _training(settings, recipe, len(anchors))
+        start = settings.start or recipe.start
+        told = {
+            "objective": plain(objective_settings),
+            "augment": plain(augment),
+            "backbone": settings.backbone or recipe.backbone,
+            "start": settings.weights.name if settings.weights else start,
+            # By content: a file may change under its name.
+            "weights": _content_digest(settings.weights) if settings.weights else None,
+            "pairs": plain(settings.pairs),
+            "tiles": pictures.digests,
+        }
+        return cls(method, preset, objective, pictures, views, anchors, training, told)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights, as run.json has it."""
+        training = {"training": self.training.that_move_weights()}
+        return {"method": self.method.name, **training, **self.recipe}
+
+    @property
+    def settings_digest(self) -> str:
+        """Of the `identity`: runs with the same one give the same weights."""
+        return digest(self.identity)
+
+
+@dataclass(frozen=True)
+class Ingredients(Plan):
+    """Everything a run needs: its plan, with the network built."""
+
+    network: Network
+    """With its first weights."""
+    feed: TileFeed
+    """How pictures become batches."""
 
     @classmethod
     def of(
@@ -149,32 +236,12 @@ class Ingredients:
         Raises:
             WsiTowerError: something of it cannot be; see `pretrain`.
         """
-        method = method_named(settings.method)
-        objective_settings = settings_from(method, settings.method_values)
-        objective = method.objective(objective_settings)
-        preset = _preset(settings)
-        recipe = method.recipes[preset]
-        augment = _augment(settings, method.augmentation_for(preset))
-        views = ViewRecipe(objective.views(), augment)
-        pictures = _pictures(settings, workspaces, views, warn)
-        anchors = pictures.anchors(objective, warn)
-        training = _training(settings, recipe, len(anchors))
-        partners: PartnerSource | None = pictures.partners
-        feed = TileFeed(pictures.source, anchors, views, training, partners=partners)
-        start = settings.start or recipe.start
-        backbone = settings.backbone or recipe.backbone
-        network = _network(objective, backbone, start, settings, pictures.source.channels)
-        told = {
-            "objective": plain(objective_settings),
-            "augment": plain(augment),
-            "backbone": backbone,
-            "start": settings.weights.name if settings.weights else start,
-            # By content: a file may change under its name.
-            "weights": bytes_digest([settings.weights.read_bytes()]) if settings.weights else None,
-            "pairs": plain(settings.pairs),
-            "tiles": pictures.digests,
-        }
-        return cls(method, preset, objective, network, pictures, feed, training, told)
+        plan = Plan.resolved(settings, OpenPictures(workspaces, warn), warn)
+        source, partners = plan.pictures.source, plan.pictures.partners
+        feed = TileFeed(source, plan.anchors, plan.views, plan.training, partners=partners)
+        plan.objective.begin(len(source), plan.training.seed)
+        planned = {field.name: getattr(plan, field.name) for field in fields(plan)}
+        return cls(**planned, network=_network(plan, settings), feed=feed)
 
     def close(self) -> None:
         """Give back files."""
@@ -209,6 +276,16 @@ def _augment(settings: PretrainSettings, base: AugmentSettings) -> AugmentSettin
     return settings_of(AugmentSettings, values, "augmentation", asdict(base))
 
 
+def _views(objective: Objective, augment: AugmentSettings) -> ViewRecipe:
+    plan = objective.views()
+    if plan.local_views and plan.local_px > augment.crop_px:
+        raise SettingsError(
+            f"small views have {plan.local_px} px and large ones only {augment.crop_px} px; lower "
+            f"local_px, or make the crop larger"
+        )
+    return ViewRecipe(plan, augment)
+
+
 def _training(settings: PretrainSettings, recipe: Recipe, anchors: int) -> TrainSettings:
     base = recipe.optimiser_values() | {"device": settings.device, "seed": settings.seed}
     if settings.batch_size is not None:
@@ -238,19 +315,25 @@ def _is_on_gpu(settings: PretrainSettings) -> bool:
     return settings.device != "cpu" and torch.cuda.is_available()
 
 
-def _network(
-    objective: Objective,
-    backbone: str,
-    start: Start,
-    settings: PretrainSettings,
-    channels: int,
-) -> Network:
+def _content_digest(weights: Path) -> str:
+    try:
+        return bytes_digest([weights.read_bytes()])
+    except OSError as error:
+        raise EncoderError(
+            f"weights {weights} cannot be read ({error.strerror}); give the path of a file"
+        ) from error
+
+
+def _network(plan: Plan, settings: PretrainSettings) -> Network:
+    start = settings.start or plan.method.recipes[plan.preset].start
     is_pretrained = start == "imagenet" and settings.weights is None
+    backbone = plan.recipe["backbone"]
     # The baseline of the papers, not the recipe that timm likes best today.
     name = "imagenet" if is_pretrained and backbone == "resnet50" else backbone
+    channels = plan.pictures.source.channels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         encoder = build_encoder(
             name, in_channels=channels, pretrained=is_pretrained, weights=settings.weights
         )
-        return objective.network(encoder)
+        return plan.objective.network(encoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -10,15 +11,21 @@ from torch.nn import functional
 from wsi_tower.errors import TooFewTilesError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 __all__ = [
     "MarginForm",
     "RestorationNorm",
+    "alignment_loss",
+    "distillation_loss",
     "info_nce",
     "margin_loss",
+    "noise_contrast",
     "nt_xent",
     "restoration_loss",
+    "sampled_softmax",
 ]
 
 MarginForm: TypeAlias = Literal["plain", "squared"]
@@ -67,6 +74,43 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     return functional.cross_entropy(similarity, torch.arange(samples, device=queries.device))
 
 
+def alignment_loss(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Squared distance of two vectors of length 1 (Grill et al. 2020, equation 2): 2 − 2 cos.
+
+    Args:
+        predicted: one view of every sample: (N, E).
+        targets: what it should be, in the same order: (N, E).
+
+    Returns:
+        The mean over samples, from 0 (alike) to 4 (opposite).
+    """
+    # Autocast leaves these alone, as it rounds matrix products only.
+    return 2 - 2 * functional.cosine_similarity(predicted.float(), targets.float(), dim=1).mean()
+
+
+def distillation_loss(
+    answers: Sequence[Tensor], targets: Sequence[Tensor], temperature: float
+) -> Tensor:
+    """Cross-entropy of a student's views with its teacher's (Caron et al. 2021, equation 3).
+
+    Each view is compared with what the teacher says of all views but itself.
+
+    Args:
+        answers: scores of the student, (N, K) of each view; those that the teacher saw come first.
+        targets: probabilities of the teacher, (N, K) of each view that it saw.
+        temperature: τ of the student, above 0.
+
+    Returns:
+        The mean over samples and pairs of views: a scalar.
+    """
+    terms = []
+    for view, scores in enumerate(answers):
+        logarithms = functional.log_softmax(scores.float() / temperature, dim=1)
+        others = [target for place, target in enumerate(targets) if place != view]
+        terms += [-(target * logarithms).sum(dim=1).mean() for target in others]
+    return torch.stack(terms).mean()
+
+
 def margin_loss(
     first: Tensor, second: Tensor, is_near: Tensor, margin: float, form: MarginForm = "plain"
 ) -> Tensor:
@@ -89,6 +133,31 @@ def margin_loss(
     # Of a near pair the distance counts, of a distant one what it lacks to the margin.
     error = torch.where(is_near, distance, functional.relu(margin - distance))
     return (error if form == "plain" else error.square() / 2).mean()
+
+
+def noise_contrast(own: Tensor, noise: Tensor, log_z: Tensor, tiles: int) -> Tensor:
+    """Noise-contrastive estimation over a memory bank (Wu et al. 2018, section 3.2), a scalar.
+
+    With P = exp(s) / Z and the noise's own chance 1/N, an entry is no noise by the chance
+    h = P / (P + m/N). The loss is −log h(own) − Σ log(1 − h(noise)), the mean over samples.
+
+    Args:
+        own: scores s = v · f / τ of each sample's own entry: (B,).
+        noise: scores of entries drawn uniformly from all: (B, m).
+        log_z: logarithm of Z.
+        tiles: N: entries of the bank.
+    """
+    # h is the logistic function of s − log(Z · m / N).
+    even = log_z + math.log(noise.shape[1] / tiles)
+    taken_for_noise = functional.softplus(even - own)
+    taken_for_own = functional.softplus(noise - even).sum(dim=1)
+    return (taken_for_noise + taken_for_own).mean()
+
+
+def sampled_softmax(own: Tensor, others: Tensor) -> Tensor:
+    """Cross-entropy of each sample's own score (B,) beside those of others (B, m): a scalar."""
+    scores = torch.cat([own[:, None], others], dim=1)
+    return (torch.logsumexp(scores, dim=1) - own).mean()
 
 
 def restoration_loss(restored: Tensor, target: Tensor, norm: RestorationNorm = "l1") -> Tensor:

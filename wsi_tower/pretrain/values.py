@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     Settings = TypeVar("Settings", bound=DataclassInstance)
 
-__all__ = ["check_above_0", "check_choice", "check_count", "nearest", "settings_of"]
+__all__ = [
+    "check_above_0",
+    "check_choice",
+    "check_count",
+    "check_share",
+    "nearest",
+    "settings_of",
+    "several_valued",
+]
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -56,6 +64,15 @@ def settings_of(
     return kind(**{**(base or {}), **read})
 
 
+def several_valued(kind: type[DataclassInstance]) -> set[str]:
+    """The settings whose value is several: two numbers, say."""
+    hints = get_type_hints(kind)
+    kinds = {
+        field.name: (hints[field.name], *get_args(hints[field.name])) for field in fields(kind)
+    }
+    return {name for name, some in kinds.items() if any(get_origin(one) is tuple for one in some)}
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Advice for a name that is not among the known."""
     names = sorted(known)
@@ -79,6 +96,12 @@ def check_above_0(name: str, value: float) -> None:
     """Refuse a number that is not finite and above 0."""
     if not 0 < value < math.inf:
         raise SettingsError(f"{name} is {value:g}; choose a number above 0")
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse a number that is no part of a whole."""
+    if not 0 <= value <= 1:
+        raise SettingsError(f"{name} is {value:g}; choose a number from 0 to 1")
 
 
 def _read(value: object, hint: Any) -> object:

@@ -1,18 +1,35 @@
 """What a run leaves for people: a picture per slide, one HTML page, a CSV and a JSON record."""
 
+from wsi_tower.report.comparison_picture import ComparedRun, comparison_picture
 from wsi_tower.report.embedding_picture import embedding_picture
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
+from wsi_tower.report.query_picture import QueryPanel, query_picture
 from wsi_tower.report.record import RunRecord
+from wsi_tower.report.scatter_picture import EmbeddedTiles, scatter_picture
+from wsi_tower.report.similarity_picture import similarity_colours, similarity_picture
 from wsi_tower.report.training_picture import restoration_picture, training_picture
+from wsi_tower.report.wording import duration, flattened, number, plainly
 
 __all__ = [
+    "ComparedRun",
+    "EmbeddedTiles",
     "PairsOfSlide",
+    "QueryPanel",
     "RunRecord",
+    "comparison_picture",
+    "duration",
     "embedding_picture",
+    "flattened",
+    "number",
     "pairs_picture",
+    "plainly",
+    "query_picture",
     "restoration_picture",
+    "scatter_picture",
+    "similarity_colours",
+    "similarity_picture",
     "tiling_picture",
     "training_picture",
     "write_picture",

@@ -14,7 +14,19 @@ from pathlib import Path
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Caption", "fitted_words", "length_label", "round_length_um", "with_caption"]
+__all__ = [
+    "INK",
+    "PAPER",
+    "QUIET_INK",
+    "Caption",
+    "caption_font",
+    "fitted_words",
+    "length_label",
+    "printable_text",
+    "round_length_um",
+    "shortened_text",
+    "with_caption",
+]
 
 STRIP_PX = 52
 """Height of the strip."""
@@ -83,12 +95,12 @@ def _draw_scale_bar(
     top = middle - _BAR_PX // 2
     draw.rectangle([left, top, right - 1, top + _BAR_PX - 1], fill=INK)
     label_right = left - _GAP_PX
-    draw.text((label_right, middle), label, fill=INK, font=_font("DejaVuSans"), anchor="rm")
-    return int(label_right - _font("DejaVuSans").getlength(label))
+    draw.text((label_right, middle), label, fill=INK, font=caption_font("DejaVuSans"), anchor="rm")
+    return int(label_right - caption_font("DejaVuSans").getlength(label))
 
 
 def _draw_words(draw: ImageDraw.ImageDraw, caption: Caption, right: int, middle: int) -> None:
-    bold, regular = _font("DejaVuSans-Bold"), _font("DejaVuSans")
+    bold, regular = caption_font("DejaVuSans-Bold"), caption_font("DejaVuSans")
     title, facts = fitted_words(caption, right - _MARGIN_PX)
     draw.text((_MARGIN_PX, middle), title, fill=INK, font=bold, anchor="lm")
     left = _MARGIN_PX + (bold.getlength(title) + _GAP_PX if title else 0)
@@ -97,20 +109,20 @@ def _draw_words(draw: ImageDraw.ImageDraw, caption: Caption, right: int, middle:
 
 def fitted_words(caption: Caption, room_px: float) -> tuple[str, str]:
     """Title and facts as they fit side by side: facts go first, the last one before the others."""
-    bold, regular = _font("DejaVuSans-Bold"), _font("DejaVuSans")
-    title = _printable(caption.title)
+    bold, regular = caption_font("DejaVuSans-Bold"), caption_font("DejaVuSans")
+    title = printable_text(caption.title)
     rest_px = room_px - (bold.getlength(title) + _GAP_PX if title else 0)
     lines = (" · ".join(caption.facts[:kept]) for kept in range(len(caption.facts), 0, -1))
     facts = next((line for line in lines if regular.getlength(line) <= rest_px), "")
-    return _shortened(title, bold, room_px), facts
+    return shortened_text(title, bold, room_px), facts
 
 
-def _printable(text: str) -> str:
+def printable_text(text: str) -> str:
     """``text`` without what makes the font refuse: line breaks, undecodable bytes of file names."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
+def shortened_text(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
     """``text`` with its middle cut out until it fits: slide names differ at both ends."""
 
     def cut(kept: int) -> str:
@@ -122,8 +134,9 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
     return cut(too_many - 1) if too_many else ""
 
 
-@lru_cache(maxsize=2)
-def _font(name: str) -> ImageFont.FreeTypeFont:
+@lru_cache(maxsize=8)
+def caption_font(name: str, size_px: int = _FONT_PX) -> ImageFont.FreeTypeFont:
+    """``DejaVuSans`` or ``DejaVuSans-Bold``."""
     # matplotlib brings DejaVu, which has µ, × and most alphabets; Pillow's own font lacks µ.
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-    return ImageFont.truetype(str(path), _FONT_PX)
+    return ImageFont.truetype(str(path), size_px)

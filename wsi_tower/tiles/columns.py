@@ -1,44 +1,33 @@
-"""The one-value-a-tile arrays of a store, written and read as plain Zarr."""
+"""The one-value-a-tile arrays of a store."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from zarr.codecs import ZstdCodec
 
+from wsi_tower.arrays import ArrayLayout, create_array, write_shard
 from wsi_tower.records import bytes_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    import zarr
     from numpy.typing import NDArray
-    from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 
-__all__ = ["FLAT_KEYS", "column_digest", "write_columns"]
+__all__ = ["column_digest", "write_columns"]
 
 _ROWS_PER_CHUNK = 1 << 16
-FLAT_KEYS: ChunkKeyEncodingLike = {"name": "default", "separator": "."}
-"""``c.0.0`` instead of ``c/0/0``: no folders, each of which is an inode on a cluster's disk."""
 
 
-def write_columns(group: zarr.Group, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays of N rows, a file each."""
+def write_columns(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays of N rows into the folder of a group, a file each."""
     for name, values in columns.items():
         chunk = (max(1, min(len(values), _ROWS_PER_CHUNK)), *values.shape[1:])
         rows = max(1, -(-len(values) // chunk[0])) * chunk[0]
-        array = group.create_array(
-            name,
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=chunk,
-            shards=(rows, *values.shape[1:]),
-            compressors=ZstdCodec(level=3),
-            fill_value=0,
-            chunk_key_encoding=FLAT_KEYS,
-        )
-        array[...] = values
+        layout = ArrayLayout(values.shape, values.dtype, chunk, (rows, *values.shape[1:]))
+        create_array(folder / name, layout)
+        write_shard(folder / name, layout, (0,) * values.ndim, values)
 
 
 def column_digest(values: NDArray[Any]) -> str:

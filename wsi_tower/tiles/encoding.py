@@ -1,4 +1,4 @@
-"""A slide's chosen tiles as encoded chunks: copied, or read and encoded anew, in threads."""
+"""A slide's chosen tiles, read and encoded anew in threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsi_tower.tiles.plan import TilePlan
     from wsi_tower.tiles.settings import PixelMode
 
-__all__ = ["BATCH_TILES", "ZSTD_LEVEL", "encoded_tiles", "tile_encoder"]
+__all__ = ["BATCH_TILES", "ZSTD_LEVEL", "batches", "encoded_tiles", "tile_encoder"]
 
 BATCH_TILES = 64
 """Tiles handed to a thread at a time: few enough to share out a small slide, many enough that
@@ -42,7 +42,7 @@ Encoder: TypeAlias = "Callable[[Rgb], bytes]"
 
 
 def encoded_tiles(
-    pool: Executor, slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64], encoder: Encoder | None
+    pool: Executor, slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64], encoder: Encoder
 ) -> Iterator[Streams]:
     """Chunks of the tiles at ``xy_l0`` in order, `BATCH_TILES` at a time.
 
@@ -51,22 +51,16 @@ def encoded_tiles(
         slide: to read from.
         plan: the grid.
         xy_l0: corners of the chosen tiles: (N, 2).
-        encoder: turns pixels into a chunk; None copies the file's own streams.
+        encoder: turns pixels into a chunk.
 
     Raises:
         UnreadableSlideError: the slide is damaged at one of them.
     """
-    if encoder is None:
-        compressed = native_level(slide, plan)
-        rows = native_rows(compressed, plan, xy_l0)
-        return _in_order(pool, compressed.read_many, _batches(rows))
-    return _in_order(pool, partial(_encoded, slide, plan, encoder), _batches(xy_l0))
+    return _in_order(pool, partial(_encoded, slide, plan, encoder), batches(xy_l0))
 
 
-def tile_encoder(pixels: PixelMode, quality: int, subsampling: str) -> Encoder | None:
-    """What turns a tile into a chunk of a pixel mode; None where chunks are copied."""
-    if pixels == "native":
-        return None
+def tile_encoder(pixels: PixelMode, quality: int, subsampling: str) -> Encoder:
+    """What turns a tile into a chunk of ``jpeg`` or ``lossless`` pixels."""
     if pixels == "lossless":
         zstd = Zstd(level=ZSTD_LEVEL)
         return lambda tile: zstd.encode(np.ascontiguousarray(tile))
@@ -86,7 +80,8 @@ def _tiles(slide: Slide, plan: TilePlan, xy_l0: NDArray[np.int64]) -> Iterator[R
     return (read_tile(slide, plan, x_l0, y_l0) for x_l0, y_l0 in xy_l0.tolist())
 
 
-def _batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows, `BATCH_TILES` at a time."""
     for first in range(0, len(rows), BATCH_TILES):
         yield rows[first : first + BATCH_TILES]
 

@@ -1,9 +1,7 @@
 """Shard files of Zarr v3, written from chunks that are already encoded, and read at random.
 
-Layout (Zarr v3, sharding codec 1.0): the chunks' bytes one after another; then the index, an array
-of little-endian uint64 pairs (offset, byte count) with one pair a chunk and 2⁶⁴-1 for a missing
-one; then the CRC-32C of the index. zarr-python reads and writes the same, but decodes and encodes
-on the way and reads the index again at each access.
+How they are laid out stands in `wsi_tower.arrays`. zarr-python reads and writes the same, but
+decodes and encodes on the way and reads the index again at each access.
 """
 
 from __future__ import annotations
@@ -15,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import google_crc32c
 import numpy as np
 
+from wsi_tower.arrays import MISSING, index_tail
 from wsi_tower.errors import CorruptStoreError
 from wsi_tower.records import content_hasher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from io import FileIO
     from pathlib import Path
 
@@ -27,11 +26,17 @@ if TYPE_CHECKING:
 
     from wsi_tower.slides import Streams
 
-__all__ = ["CHUNKS_PER_SHARD", "ShardFiles", "ShardReader", "ShardWriter", "settle", "shard_path"]
+__all__ = [
+    "CHUNKS_PER_SHARD",
+    "ShardFile",
+    "ShardFiles",
+    "ShardReader",
+    "joined_digest",
+    "shard_path",
+]
 
 CHUNKS_PER_SHARD = 1024
 """20 shards for a slide of 20 000 tiles; about 20 MB each with JPEG tiles of 256 px."""
-_MISSING = np.uint64(2**64 - 1)
 _INDEX_BYTES = CHUNKS_PER_SHARD * 16
 _CRC_BYTES = 4
 _READ_BYTES = 1 << 22
@@ -45,91 +50,73 @@ def shard_path(array: Path, shard: int) -> Path:
     return array / f"c.{shard}.0.0.0"
 
 
-class ShardWriter:
-    """Appends encoded chunks to an array, shard after shard. Close it when done."""
+class ShardFile:
+    """One shard that is being written: append chunks, finish it, settle it."""
 
-    def __init__(self, array: Path, settle: Callable[[FileIO, bytes], None]) -> None:
-        """``settle`` is handed every shard written, and its digest; see `settle`."""
-        self._array = array
-        self._settle = settle
-        self._file: FileIO | None = None
-        self._index: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._shard_digest = content_hasher()
-        self._digests: list[bytes] = []
+    def __init__(self, array: Path, shard: int) -> None:
+        """Raises OSError where the disk refuses."""
+        path = shard_path(array, shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: FileIO = path.open("w+b", buffering=0)
+        self._hasher = content_hasher()
+        self._index: NDArray[np.uint64] = np.full((CHUNKS_PER_SHARD, 2), MISSING, np.uint64)
         self.chunks = 0
         self.stored_bytes = 0
 
     def append(self, streams: Streams) -> None:
-        """Write the next chunks, all of one shard.
+        """Write the next chunks.
 
         Raises:
             OSError: the disk refused.
         """
-        first, count = self.chunks % CHUNKS_PER_SHARD, len(streams.byte_counts)
-        assert first + count <= CHUNKS_PER_SHARD, "a shard has room for so many chunks"
-        if first == 0:
-            self._start()
-        assert self._file is not None
-        ends = self._file.tell() + np.cumsum(streams.byte_counts)
-        self._index[first : first + count, 0] = ends - streams.byte_counts
-        self._index[first : first + count, 1] = streams.byte_counts
+        after = self.chunks + len(streams.byte_counts)
+        assert after <= CHUNKS_PER_SHARD, "a shard has room for so many chunks"
+        ends = self.stored_bytes + np.cumsum(streams.byte_counts)
+        self._index[self.chunks : after, 0] = ends - streams.byte_counts
+        self._index[self.chunks : after, 1] = streams.byte_counts
         self._write(streams.joined)
-        self.chunks += count
         self.stored_bytes += len(streams.joined)
-
-    def close(self) -> None:
-        """Finish the last shard."""
-        if self._file is None:
-            return
-        index = self._index.astype("<u8").tobytes()
-        self._write(index)
-        self._write(google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
-        self._digests.append(self._shard_digest.digest())
-        self._settle(self._file, self._digests[-1])
-        self._file = None
-
-    def discard(self) -> None:
-        """Give back the file without finishing it."""
-        if self._file is not None:
-            self._file.close()
+        self.chunks = after
 
     @property
-    def digest(self) -> str:
-        """Digest of all shards that are finished."""
-        return _joined_digest(self._digests)
+    def digest(self) -> bytes:
+        """Of what was written so far."""
+        return self._hasher.digest()
 
-    def _start(self) -> None:
-        self.close()
-        path = shard_path(self._array, self.chunks // CHUNKS_PER_SHARD)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w+b", buffering=0)
-        self._shard_digest = content_hasher()
-        self._index = np.full((CHUNKS_PER_SHARD, 2), _MISSING, np.uint64)
+    def finish(self) -> None:
+        """Write the index.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        self._write(index_tail(self._index))
+
+    def settle(self) -> None:
+        """Flush the finished file to the disk, read it back, and close it.
+
+        Raises:
+            OSError: the disk refused.
+            CorruptStoreError: it does not hold what was written.
+        """
+        with self._file as file:
+            os.fsync(file.fileno())
+            file.seek(0)
+            if _file_digest(file) != self.digest:
+                raise CorruptStoreError(
+                    f"{file.name} does not hold what was just written to it; check the disk, then "
+                    f"run the same command again"
+                )
+
+    def close(self) -> None:
+        """Give back the file, finished or not."""
+        self._file.close()
 
     def _write(self, content: bytes | memoryview) -> None:
-        assert self._file is not None
-        self._shard_digest.update(content)
+        self._hasher.update(content)
         rest = memoryview(content)
         while rest:
             # Unbuffered, the system may take a part; on a full disk it takes some and then refuses.
             rest = rest[self._file.write(rest) :]
-
-
-def settle(file: FileIO, digest: bytes) -> None:
-    """Flush a shard to the disk, read it back, and close it.
-
-    Raises:
-        OSError: the disk refused.
-        CorruptStoreError: it does not hold what was written.
-    """
-    with file:
-        os.fsync(file.fileno())
-        file.seek(0)
-        if _file_digest(file) != digest:
-            raise CorruptStoreError(
-                f"{file.name} does not hold what was just written to it; check the disk, then run "
-                f"the same command again"
-            )
 
 
 class _OpenShard:
@@ -238,13 +225,13 @@ class ShardReader:
         return chunk
 
     def content_digest(self) -> str:
-        """Digest of all shards, as `ShardWriter.digest` gave it.
+        """Digest of all shards, as `joined_digest` gave it when they were written.
 
         Raises:
             CorruptStoreError: one cannot be read.
         """
         shards = -(-self.chunks // CHUNKS_PER_SHARD)
-        return _joined_digest([self._shard_digest(shard) for shard in range(shards)])
+        return joined_digest([self._shard_digest(shard) for shard in range(shards)])
 
     def close(self) -> None:
         """Give back the files."""
@@ -268,7 +255,8 @@ def _file_digest(file: FileIO) -> bytes:
     return digester.digest()
 
 
-def _joined_digest(digests: list[bytes]) -> str:
+def joined_digest(digests: Iterable[bytes]) -> str:
+    """Digest of an array by those of its shards."""
     joined = content_hasher()
     for digest in digests:
         joined.update(digest)

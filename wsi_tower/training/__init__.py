@@ -1,10 +1,12 @@
 """Training on tiles: feed, loop, augmentation, checkpoints; knows no method by name."""
 
+from wsi_tower.training.agreement import all_or_none, by_first, check_same
 from wsi_tower.training.augment import AugmentSettings, augmented
 from wsi_tower.training.checkpoint import Checkpoint, Checkpoints
 from wsi_tower.training.collapse import Probe, Watch, distance_gap, effective_rank, watched
 from wsi_tower.training.feed import FedStep, TileFeed, ViewRecipe
 from wsi_tower.training.folder import FolderPictures
+from wsi_tower.training.joining import joined_ranks
 from wsi_tower.training.loop import Run, TrainResult, train
 from wsi_tower.training.objective import (
     Loss,
@@ -17,8 +19,9 @@ from wsi_tower.training.objective import (
 )
 from wsi_tower.training.order import PartnerSource, Share
 from wsi_tower.training.pictures import PictureSource, StorePictures
+from wsi_tower.training.ranks import Ranks, gathered, mean_over_ranks
 from wsi_tower.training.reporting import StepReport, Watcher
-from wsi_tower.training.schedule import learning_rate
+from wsi_tower.training.schedule import learning_rate, weight_decay
 from wsi_tower.training.settings import DeviceName, OptimiserName, Precision, TrainSettings
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "Precision",
     "Probe",
     "Progress",
+    "Ranks",
     "Run",
     "Share",
     "StepReport",
@@ -50,10 +54,17 @@ __all__ = [
     "ViewRecipe",
     "Watch",
     "Watcher",
+    "all_or_none",
     "augmented",
+    "by_first",
+    "check_same",
     "distance_gap",
     "effective_rank",
+    "gathered",
+    "joined_ranks",
     "learning_rate",
+    "mean_over_ranks",
     "train",
     "watched",
+    "weight_decay",
 ]

@@ -13,19 +13,18 @@ There is no state of random numbers, since draws are keyed by step.
 
 from __future__ import annotations
 
-import io
 import pickle
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
 from wsi_tower.errors import CheckpointError, storage_errors
-from wsi_tower.records import write_bytes_aside
+from wsi_tower.records import differences_in_words, file_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -69,20 +68,18 @@ class Checkpoints:
         Raises:
             StorageError: the disk refused; the checkpoints before are as they were.
         """
-        content = io.BytesIO()
-        torch.save(
-            {
-                "kind": _KIND,
-                "format_version": _FORMAT_VERSION,
-                "method": self.method,
-                "settings": self.settings,
-                "step": checkpoint.step,
-                "state": checkpoint.state,
-            },
-            content,
-        )
+        content = {
+            "kind": _KIND,
+            "format_version": _FORMAT_VERSION,
+            "method": self.method,
+            "settings": self.settings,
+            "step": checkpoint.step,
+            "state": checkpoint.state,
+        }
         path = self.folder / f"step-{checkpoint.step:08d}.pt"
-        write_bytes_aside(path, content.getbuffer())
+        # Straight to the disk: a memory bank of gigabytes has no room beside itself.
+        with file_aside(path) as aside, aside.open("wb") as file:
+            _save(content, file)
         with storage_errors(self.folder):
             for outdated in self.paths()[: -self._keep]:
                 outdated.unlink(missing_ok=True)
@@ -127,10 +124,10 @@ class Checkpoints:
                 f"checkpoint {path} is of method {content['method']}, not {self.method}; resume "
                 f"with that method, or start under another name"
             )
-        differences = list(_differences(content["settings"], self.settings))
-        if differences:
+        found = differences_in_words(content["settings"], self.settings)
+        if found:
             raise CheckpointError(
-                f"checkpoint {path} was made with other settings: {'; '.join(differences)}; resume "
+                f"checkpoint {path} was made with other settings: {'; '.join(found)}; resume "
                 f"with those, or start under another name"
             )
         return Checkpoint(content["step"], content["state"])
@@ -142,14 +139,20 @@ def _loaded(path: Path) -> Any:
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"{damaged} in it is not what was written")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped, so that what is copied from it lies in memory once.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
-def _differences(there: Any, here: Any, name: str = "settings") -> Iterator[str]:
-    """Each plain value that differs, by its path."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        prefix = "" if name == "settings" else f"{name}."
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(key), here.get(key), f"{prefix}{key}")
-    elif there != here:
-        yield f"{name} is {there!r} there and {here!r} here"
+def _save(content: Any, file: BinaryIO) -> None:
+    """Let torch write a file; what the disk refuses is raised as what it is.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # Torch stumbles over the bytes that it misses, and raises that instead.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise

@@ -17,6 +17,7 @@ from wsi_tower.training.collapse import Probe
 from wsi_tower.training.objective import TensorDraws, TileBatch, ViewPlan
 from wsi_tower.training.order import Share, StepOrder
 from wsi_tower.training.pictures import StreamSource
+from wsi_tower.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -112,7 +113,7 @@ class TileFeed:
             recipe: how they become views.
             settings: batch, seed, threads and device.
             partners: who meets whom; None where pictures have no places.
-            share: of each batch; None: all of it.
+            share: of each batch; None: what this process of several has.
 
         Raises:
             TooFewTilesError: there are fewer anchors than a batch has samples.
@@ -123,7 +124,10 @@ class TileFeed:
             anchors, settings.batch_size, settings.seed, recipe.plan.partner, partners
         )
         self.pictures, self.recipe, self.settings = pictures, recipe, settings
-        self.partners, self.share = partners, share or Share()
+        ranks = Ranks.here()
+        self.partners = partners
+        self.share = share or Share(ranks.rank, ranks.size, settings.accumulate)
+        self.share.check(settings.batch_size)
         self.device = settings.torch_device()
         if recipe.largest_window_px > pictures.side_px:
             raise SettingsError(
@@ -150,6 +154,13 @@ class TileFeed:
                 yield self.made(reading.tiles, reading.images())
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def glimpse(self, count: int) -> FedStep:
+        """Some samples of the first step, of all ranks' together; fewer where there are fewer."""
+        anchors = self.order.tiles(0, Share()).anchors[:count]
+        tiles = self.order.of_anchors(0, anchors)
+        with ThreadPoolExecutor(1) as pool:
+            return self.made(tiles, _Reading(tiles, self, pool).images())
 
     def made(self, tiles: StepTiles, images: Tensor) -> FedStep:
         """A step from its tiles' pictures, the partners' after the anchors': uint8 (…, C, H, W)."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from wsi_tower.training.agreement import utmost
+from wsi_tower.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,11 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["Interruption", "put_off_interrupts"]
 
 
+_ECHO_S = 2.0
+"""Launchers hand on a signal that their processes have had from the terminal or the scheduler."""
+
+
 class Interruption:
     """Whether the process was asked to stop."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._at = 0.0
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -26,9 +35,17 @@ class Interruption:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Take note; the second time, stop at once."""
         del frame
-        if self:
+        now = time.monotonic()
+        if self and (Ranks.here().is_alone or now - self._at > _ECHO_S):
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+        self.signal, self._at = signal.Signals(number), now
+
+    def is_anywhere(self) -> bool:
+        """Whether a rank was asked to stop, as all are then. Every rank must ask at once."""
+        number = utmost(self.signal or 0)
+        if number:
+            self.signal = signal.Signals(number)
+        return bool(self)
 
 
 @contextmanager

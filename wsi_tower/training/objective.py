@@ -108,6 +108,17 @@ class TensorDraws:
 class Objective(nn.Module, ABC):
     """A method: its views, its network and its loss. State of its own lives in buffers."""
 
+    def begin(self, tiles: int, seed: int) -> None:
+        """Hear how many tiles there are, before all else: a memory bank has an entry for each.
+
+        Args:
+            tiles: how many; the anchors of batches are numbered below.
+            seed: of every draw.
+
+        Raises:
+            TooFewTilesError: the method needs more.
+        """
+
     @abstractmethod
     def views(self) -> ViewPlan:
         """Which views it compares."""
@@ -126,6 +137,10 @@ class Objective(nn.Module, ABC):
     def trained_parameters(self, network: Network, step: int) -> Iterable[nn.Parameter]:  # noqa: ARG002
         """What this step must reach with a gradient: all that the network has."""
         return network.parameters()
+
+    def learnt(self, network: Network) -> Network:
+        """What a run is for: the network, or what follows it."""
+        return network
 
     def after_step(self, network: Network, batch: TileBatch, progress: Progress) -> None:
         """Move what follows the weights: averaged copies, memory banks; in buffers only."""

@@ -19,7 +19,8 @@ __all__ = ["Lars", "optimiser_for"]
 def optimiser_for(network: nn.Module, settings: TrainSettings) -> Optimizer:
     """The optimiser of a network's parameters, those that want no gradient apart.
 
-    Weight decay reaches weights of two axes or more; biases and the scales of norms have one.
+    Weight decay reaches weights of two axes or more, which are the first group; biases and the
+    scales of norms have one.
     """
     wanted = [one for one in network.parameters() if one.requires_grad]
     weights = [one for one in wanted if one.ndim > 1]

@@ -38,6 +38,30 @@ class Share:
     """Its number, from 0."""
     ranks: int = 1
     """How many there are."""
+    parts: int = 1
+    """Parts that the batch passes in, one after the other; each is shared by all processes."""
+
+    def check(self, batch_size: int) -> None:
+        """See that a batch can be shared.
+
+        Raises:
+            SettingsError: not in equal parts.
+        """
+        if batch_size % (self.ranks * self.parts):
+            parts = f", each in {self.parts} parts" if self.parts > 1 else ""
+            raise SettingsError(
+                f"batch_size {batch_size} cannot be shared by {self.ranks} processes{parts}; make "
+                f"it a multiple of {self.ranks * self.parts}, or start fewer"
+            )
+
+    def of(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What of a batch it is: of each part, a run of samples, so that ranks in turn make it up.
+
+        Raises:
+            SettingsError: the batch cannot be shared.
+        """
+        self.check(len(batch))
+        return batch.reshape(self.parts, self.ranks, -1)[:, self.rank].ravel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +121,13 @@ class StepOrder:
         """The tiles of a step."""
         epoch, place = divmod(step, self.steps_per_epoch)
         whole = self._in_order(epoch)[place * self.batch_size :][: self.batch_size]
-        own = whole[_slice_of(share, self.batch_size)]
-        draws = Draws(self.seed, step, own)
-        partners, is_near = self._partners(own, draws)
-        return StepTiles(step, own, partners, is_near, draws)
+        return self.of_anchors(step, share.of(whole))
+
+    def of_anchors(self, step: int, anchors: NDArray[np.int64]) -> StepTiles:
+        """What meets some anchors of a step: the same whatever others there are."""
+        draws = Draws(self.seed, step, anchors)
+        partners, is_near = self._partners(anchors, draws)
+        return StepTiles(step, anchors, partners, is_near, draws)
 
     def _in_order(self, epoch: int) -> NDArray[np.int64]:
         if self._epoch[0] != epoch:
@@ -123,16 +150,6 @@ class StepOrder:
             some = Draws(draws.seed, draws.step, draws.samples[chosen])
             partners[chosen] = self._source.partners(kind, anchors[chosen], some)
         return partners, is_near
-
-
-def _slice_of(share: Share, batch_size: int) -> slice:
-    if batch_size % share.ranks:
-        raise SettingsError(
-            f"batch_size {batch_size} cannot be shared by {share.ranks} processes; make it a "
-            f"multiple of their number"
-        )
-    each = batch_size // share.ranks
-    return slice(share.rank * each, (share.rank + 1) * each)
 
 
 def _too_few(anchors: int, batch_size: int, partner: Partner) -> TooFewTilesError:

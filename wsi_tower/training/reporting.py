@@ -68,13 +68,16 @@ class Reporter:
 
     def __init__(
         self,
-        log: RunLog,
+        log: RunLog | None,
         watcher: Watcher,
         settings: TrainSettings,
         network: Network,
         probe: Probe | None,
     ) -> None:
-        """``probe`` is what the collapse watch looks at; None: it does not look."""
+        """``probe`` is what the collapse watch looks at; None: it does not look.
+
+        Without a log nobody is told anything.
+        """
         self._log, self._watcher, self._settings = log, watcher, settings
         self._network, self._probe = network, probe
         self._since, self._steps = time.perf_counter(), 0
@@ -89,6 +92,8 @@ class Reporter:
         is_last: bool,
     ) -> Watch | None:
         """Tell of a step; the last one has a row and a look in any case. Gives what was seen."""
+        if self._log is None:
+            return None
         self._steps += 1
         self._watcher.stepped(progress, losses["loss"])
         watch = None
@@ -100,6 +105,11 @@ class Reporter:
             self._log.add(progress.step, report.values())
             self._watcher.logged(report)
         return watch
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
 
     def _pace(self) -> float:
         now = time.perf_counter()

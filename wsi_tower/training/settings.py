@@ -11,8 +11,9 @@ import torch
 
 from wsi_tower.errors import SettingsError
 from wsi_tower.records import plain
+from wsi_tower.training.ranks import Ranks
 
-__all__ = ["DeviceName", "OptimiserName", "Precision", "TrainSettings"]
+__all__ = ["DeviceName", "OptimiserName", "Precision", "TrainSettings", "usable_cores"]
 
 OptimiserName: TypeAlias = Literal["adamw", "adam", "sgd", "lars"]
 """``adam`` adds weight decay to the gradient, ``adamw`` to the step (Loshchilov and Hutter 2019);
@@ -38,7 +39,7 @@ class TrainSettings:
     steps: int
     """Optimiser steps in all."""
     batch_size: int = 64
-    """Samples of a step, through all ranks."""
+    """Samples of a step, over all ranks, which share them equally."""
     accumulate: int = 1
     """Parts that a batch is cut into, one after the other through the network, to save memory.
     What an objective compares, it compares within a part."""
@@ -50,6 +51,8 @@ class TrainSettings:
     """Steps in which the learning rate rises from 0."""
     weight_decay: float = 1e-4
     """Of weights with two axes or more; biases and norms are let alone."""
+    final_weight_decay: float | None = None
+    """Weight decay of the last step, reached as half a cosine; None: it stays as it is."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two moments; ``sgd`` and ``lars`` take the first as their momentum."""
     optimiser: OptimiserName = "adamw"
@@ -75,9 +78,9 @@ class TrainSettings:
     patience: int = 0
     """Steps without a lower moving mean of the training loss after which a run ends; 0: never."""
     device: DeviceName = "auto"
-    """Where it runs."""
+    """Where it runs; ranks have a GPU each."""
     threads: int = 0
-    """Threads that read tiles; 0: one for each core."""
+    """Threads that read tiles; 0: one for each core, shared among the ranks of a machine."""
     decode_on_device: bool = False
     """Whether JPEG tiles travel compressed and the device decodes them. A GPU rounds otherwise than
     a CPU, by a grey level here and there."""
@@ -106,6 +109,9 @@ class TrainSettings:
             )
         if not 0 <= self.weight_decay < math.inf:
             raise SettingsError(f"weight_decay must be 0 or more, not {self.weight_decay:g}")
+        last = self.final_weight_decay
+        if last is not None and not 0 <= last < math.inf:
+            raise SettingsError(f"final_weight_decay must be 0 or more, not {last:g}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise SettingsError(f"betas must be two numbers from 0 to below 1, not {self.betas}")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
@@ -121,20 +127,33 @@ class TrainSettings:
         """The device that the run is on.
 
         Raises:
-            SettingsError: a GPU is asked for and there is none.
+            SettingsError: a GPU is asked for and there is none, or none for this rank.
         """
         has_gpu = torch.cuda.is_available()
+        ranks = Ranks.here()
         if self.device == "cuda" and not has_gpu:
             raise SettingsError(
                 "device cuda was asked for, but torch sees no GPU; take device cpu, or install a "
                 "torch build for this machine's driver"
             )
-        return torch.device("cuda" if has_gpu and self.device != "cpu" else "cpu")
+        if not has_gpu or self.device == "cpu":
+            return torch.device("cpu")
+        if ranks.local_rank >= torch.cuda.device_count():
+            raise SettingsError(
+                f"rank {ranks.rank} is number {ranks.local_rank} of its machine, which has "
+                f"{torch.cuda.device_count()} GPU(s); lower --nproc-per-node to that"
+            )
+        return torch.device("cuda") if ranks.is_alone else torch.device("cuda", ranks.local_rank)
 
     def reading_threads(self) -> int:
         """How many threads read tiles."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return self.threads or cores or 1
+        return self.threads or max(1, usable_cores() // Ranks.here().local_size)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

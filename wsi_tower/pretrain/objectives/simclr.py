@@ -14,7 +14,7 @@ import torch
 from wsi_tower.models import HeadSettings, Network, ProjectionHead
 from wsi_tower.pretrain.losses import nt_xent
 from wsi_tower.pretrain.values import check_above_0, check_count
-from wsi_tower.training import Loss, Objective, TensorDraws, TileBatch, ViewPlan
+from wsi_tower.training import Loss, Objective, TensorDraws, TileBatch, ViewPlan, gathered
 
 if TYPE_CHECKING:
     from wsi_tower.models import Encoder
@@ -59,7 +59,10 @@ class Simclr(Objective):
         return Network(encoder, head=ProjectionHead(encoder.width, shape))
 
     def forward(self, network: Network, batch: TileBatch, draws: TensorDraws) -> Loss:  # noqa: ARG002
-        """NT-Xent of the two views. Both pass at once, so that BatchNorm sees them as one batch."""
+        """NT-Xent of the two views, among those of all ranks.
+
+        Both pass at once, so that BatchNorm sees them as one batch.
+        """
         assert network.head is not None
         first, second = network.head(network.encoder(torch.cat(batch.views)).pooled).chunk(2)
-        return Loss(nt_xent(first, second, self.settings.temperature))
+        return Loss(nt_xent(gathered(first), gathered(second), self.settings.temperature))

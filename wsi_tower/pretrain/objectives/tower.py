@@ -17,7 +17,7 @@ from wsi_tower.models import HeadSettings, Network, ProjectionHead, UNetDecoder
 from wsi_tower.pretrain.corruption import Corruption, CorruptionSettings
 from wsi_tower.pretrain.losses import RestorationNorm, info_nce, nt_xent, restoration_loss
 from wsi_tower.pretrain.values import check_above_0, check_choice, check_count
-from wsi_tower.training import Loss, Objective, TensorDraws, TileBatch, ViewPlan
+from wsi_tower.training import Loss, Objective, TensorDraws, TileBatch, ViewPlan, gathered
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -104,7 +104,10 @@ class Tower(Objective):
         return Network(encoder, head=head, decoder=decoder)
 
     def forward(self, network: Network, batch: TileBatch, draws: TensorDraws) -> Loss:
-        """Both losses. The corrupted view passes the encoder once for the two."""
+        """Both losses, the contrastive one among the tiles of all ranks.
+
+        The corrupted view passes the encoder once for the two.
+        """
         clean = batch.views[0]
         features = network.encoder(self.corruption(clean, draws))
         settings = self.settings
@@ -112,8 +115,9 @@ class Tower(Objective):
         parts: dict[str, Tensor] = {}
         if network.head is not None:
             compare = _CONTRASTS[settings.contrast]
-            own = network.head(network.encoder(clean).pooled)
-            loss = compare(own, network.head(features.pooled), settings.temperature)
+            own = gathered(network.head(network.encoder(clean).pooled))
+            other = gathered(network.head(features.pooled))
+            loss = compare(own, other, settings.temperature)
             terms.append(settings.contrast_weight * loss)
             parts["contrast"] = loss.detach()
         if network.decoder is not None:

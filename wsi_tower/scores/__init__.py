@@ -1,0 +1,77 @@
+"""Scores of encoders: pure functions on arrays, each with an interval over slides."""
+
+from wsi_tower.scores.addr import Addr, AddrSettings, SlideAddr, SlidePairs, addr, draw_pairs
+from wsi_tower.scores.bootstrap import BootstrapSettings, Interval, interval_over_slides
+from wsi_tower.scores.cohort import (
+    Choice,
+    Cohort,
+    check_same_tiles,
+    labelled_slides,
+    open_cohort,
+    tumour_fractions,
+)
+from wsi_tower.scores.evaluation import (
+    TumourScores,
+    TumourSettings,
+    evaluate_addr,
+    evaluate_tumour,
+)
+from wsi_tower.scores.floors import COLOUR, colour_floor, colour_statistics, floors_of, is_floor
+from wsi_tower.scores.labelled import LabelledSlide, LabelRules
+from wsi_tower.scores.nearest import Neighbours, check_finite, nearest_elsewhere
+from wsi_tower.scores.projection import Projection, ProjectionMethod, projected
+from wsi_tower.scores.tumour_neighbours import (
+    NeighbourAccuracy,
+    NeighbourSettings,
+    tumour_neighbours,
+)
+from wsi_tower.scores.tumour_retrieval import (
+    Retrieval,
+    RetrievalSettings,
+    Score,
+    SlideRetrieval,
+    tumour_retrieval,
+)
+
+__all__ = [
+    "COLOUR",
+    "Addr",
+    "AddrSettings",
+    "BootstrapSettings",
+    "Choice",
+    "Cohort",
+    "Interval",
+    "LabelRules",
+    "LabelledSlide",
+    "NeighbourAccuracy",
+    "NeighbourSettings",
+    "Neighbours",
+    "Projection",
+    "ProjectionMethod",
+    "Retrieval",
+    "RetrievalSettings",
+    "Score",
+    "SlideAddr",
+    "SlidePairs",
+    "SlideRetrieval",
+    "TumourScores",
+    "TumourSettings",
+    "addr",
+    "check_finite",
+    "check_same_tiles",
+    "colour_floor",
+    "colour_statistics",
+    "draw_pairs",
+    "evaluate_addr",
+    "evaluate_tumour",
+    "floors_of",
+    "interval_over_slides",
+    "is_floor",
+    "labelled_slides",
+    "nearest_elsewhere",
+    "open_cohort",
+    "projected",
+    "tumour_fractions",
+    "tumour_neighbours",
+    "tumour_retrieval",
+]
