@@ -27,7 +27,7 @@ def naive(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_they_are_those_of_a_whole_search(data: st.DataObject) -> None:
     seed = data.draw(st.integers(0, 10_000))

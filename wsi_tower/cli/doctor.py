@@ -26,6 +26,7 @@ _OPTIONAL = {
     "s3fs": "s3:// slides: wsi-tower[cloud]",
     "aiohttp": "https:// slides: wsi-tower[cloud]",
     "tensorboard": "pretrain --tensorboard: wsi-tower[tensorboard]",
+    "umap-learn": "evaluate retrieval --projection umap: wsi-tower[umap]",
 }
 _FEW_GB = 20.0
 

@@ -40,6 +40,7 @@ from wsi_tower.scores import (
     NeighbourSettings,
     RetrievalSettings,
     TumourSettings,
+    check_same_tiles,
     evaluate_addr,
     evaluate_tumour,
     floors_of,
@@ -111,10 +112,17 @@ class Request:
             quiet=shared.json,
         )
 
-    def cohorts(self) -> list[Cohort]:
-        """The encoders, and then what they have to beat."""
+    def opened(self) -> list[Cohort]:
+        """The encoders, known to have seen the same tiles."""
         cohorts = [open_cohort(self.workspaces, name, self.choice) for name in self.encoders]
-        return cohorts + (floors_of(cohorts, self.workspaces, self._made) if self.floors else [])
+        check_same_tiles(cohorts)
+        return cohorts
+
+    def with_floors(self, cohorts: list[Cohort]) -> list[Cohort]:
+        """The encoders, and then what they have to beat; what is missing is made, for hours."""
+        if not self.floors:
+            return cohorts
+        return cohorts + floors_of(cohorts, self.workspaces, self._made)
 
     def _made(self, floor: str, slide_id: str) -> None:
         if not self.quiet:
@@ -130,7 +138,7 @@ def run_addr(request: Request, values: Mapping[str, Any]) -> Evaluation:
     began = time.perf_counter()
     near, far = (length_um(f"--{name}", values[name]) for name in ("near", "far"))
     settings = AddrSettings(PairSettings(near, far), values["pairs"], values["seed"])
-    cohorts = request.cohorts()
+    cohorts = request.with_floors(request.opened())
     scores = evaluate_addr(cohorts, settings, request.bootstrap)
     rows = tuple(map(addr_row, cohorts, scores))
     write_csv(request.csv, rows)
@@ -158,10 +166,11 @@ def run_retrieval(request: Request, values: Mapping[str, Any]) -> Evaluation:
     began = time.perf_counter()
     settings = _tumour_settings(values)
     classes = _classes(values)
-    cohorts = request.cohorts()
+    cohorts = request.opened()
     files = find_annotations(values["annotations"], [one.slide_id for one in cohorts[0].caches])
     _check_any_match(values["annotations"], files, cohorts[0])
     fractions = tumour_fractions(cohorts[0], files, classes)
+    cohorts = request.with_floors(cohorts)
     scores = evaluate_tumour(cohorts, fractions, settings, request.bootstrap)
     rows = tuple(map(tumour_row, cohorts, scores))
     pictures = _pictures(request, values, cohorts, fractions)
