@@ -230,4 +230,6 @@ def _notes(
         )
     if hits < settings.hits:
         limit = f" with at most {settings.per_slide} of a slide" if settings.per_slide else ""
-        yield f"only {hits} of {settings.hits} hits: no more{limit} (--per-slide, --where)"
+        yield (
+            f"only {hits} of {settings.hits} hits: there are no more{limit} (--per-slide, --where)"
+        )
