@@ -56,6 +56,7 @@ bench: $(VENV)/.dev  ## Benchmarks: a table, and benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks.feed
 	@$(BIN)/python -m benchmarks.methods
 	@$(BIN)/python -m benchmarks.embed
+	@$(BIN)/python -m benchmarks.index
 
 phantom-shortcut: $(VENV)/.dev  ## Does colour give tumour away on phantoms? (minutes)
 	@$(BIN)/python -m benchmarks.phantom_shortcut --check

@@ -144,12 +144,8 @@ class Header:
 
     def told_differences(self, asked: Header) -> str:
         """In what this header, of what is there, differs from that of what is asked for."""
-        here, now = (_flat(one.settings | one.parents) for one in (self, asked))
-        return "; ".join(
-            f"{name} is {here.get(name)} there and {now.get(name)} now"
-            for name in sorted(here.keys() | now.keys())
-            if here.get(name) != now.get(name)
-        )
+        found = differences(self.settings | self.parents, asked.settings | asked.parents)
+        return "; ".join(f"{name} is {there} there and {now} now" for name, there, now in found)
 
     def completed(self, content_digest: str) -> Self:
         """The header of the finished artefact, with the time and versions of now."""
@@ -191,14 +187,6 @@ _TYPES = {
     "software": dict,
 }
 """What JSON must hold for each field of a header."""
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
 
 
 def write_text_aside(path: Path, text: str) -> None:

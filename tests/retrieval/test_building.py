@@ -127,6 +127,7 @@ def test_slides_can_be_left_out(flat: Cohort) -> None:
     change = build_index([flat.workspace], "tower", without=("s00", "s02"))
     assert change.removed == ("s00", "s02")
     assert [slide.slide_id for slide in reopened(flat).slides] == ["s01", "s03"]
+    assert change.record.choice.why[0].startswith("flat: 40 tiles")
     with pytest.raises(NoSlidesError, match="every slide is left out"):
         build_index([flat.workspace], "tower", without=[f"s0{n}" for n in range(4)])
 

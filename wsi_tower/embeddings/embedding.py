@@ -178,8 +178,9 @@ def _loaded(recipe: Recipe, number: int) -> Embedder:
     encoder = load_tile_encoder(recipe.choice, recipe.workspace, recipe.settings.descriptor)
     if encoder.digest != recipe.digest:
         raise EncoderError(
-            f"encoder {encoder.encoder_id} is not the one that was asked for: it was trained "
-            f"again, or its file changed, meanwhile; run the command again"
+            f"encoder {encoder.encoder_id} is not the one that embeddings/{recipe.folder} is made "
+            f"by: it was trained again, or its file changed; run `wsi-tower embed` again, with "
+            f"--overwrite where there are caches, or restore the encoder"
         )
     return Embedder(
         encoder,

@@ -52,8 +52,8 @@ class Hit:
     """The cohort's columns of its slide."""
 
     def to_json(self) -> dict[str, Any]:
-        """As ``--json`` prints it: the cohort's columns stand beside the others."""
-        return dict(self.cohort) | {
+        """As ``--json`` prints it: the cohort's columns stand behind its own."""
+        own = {
             "slide": self.slide,
             "row": self.row,
             "xy_l0": list(self.xy_l0),
@@ -61,6 +61,7 @@ class Hit:
             "distance": self.distance,
             "merged": self.merged,
         }
+        return own | {name: one for name, one in self.cohort.items() if name not in own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class SlideHit:
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         own = {"slide": self.slide, "distance": self.distance, "tiles": self.tiles}
-        return dict(self.cohort) | own
+        return own | {name: one for name, one in self.cohort.items() if name not in own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +229,7 @@ def _notes(
             f"answer; name another with --patient-column, or add it to the slide list"
         )
     if hits < settings.hits:
-        yield f"only {hits} of {settings.hits} hits: no other slide or tile may answer"
+        limit = f" with at most {settings.per_slide} of a slide" if settings.per_slide else ""
+        yield (
+            f"only {hits} of {settings.hits} hits: there are no more{limit} (--per-slide, --where)"
+        )

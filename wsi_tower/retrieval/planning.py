@@ -58,7 +58,10 @@ class IndexPlan:
         Raises:
             SettingsError: an index that these tiles cannot have.
         """
-        choice = before.record.choice if before else chosen(settings, survey.tiles, survey.length)
+        if before is not None and before.record.choice.kind == "compressed":
+            choice = before.record.choice  # lists and codes are learnt
+        else:
+            choice = chosen(settings, survey.tiles, survey.length)
         old = {slide.slide_id: slide for slide in before.slides} if before else {}
         kept = {
             slide.slide_id: old[slide.slide_id]
