@@ -172,7 +172,8 @@ def answer_slides(index: TileIndex, question: Question, settings: QuerySettings)
         CorruptStoreError: the index is damaged.
     """
     began = time.perf_counter()
-    allowed = allowed_slides(index, question, replace(settings, own_slide=False))
+    settings = replace(settings, own_slide=False, per_slide=0)
+    allowed = allowed_slides(index, question, settings)
     numbers = np.flatnonzero(allowed)
     distances = distances_to(question.vectors[0], index.slide_descriptors[numbers])
     order = np.argsort(distances, kind="stable")[: settings.hits]
@@ -230,4 +231,4 @@ def _notes(
         )
     if hits < settings.hits:
         limit = f" with at most {settings.per_slide} of a slide" if settings.per_slide else ""
-        yield f"only {hits} of {settings.hits} hits: there are no more{limit} (--per-slide, --where)"
+        yield f"only {hits} of {settings.hits} hits: there are no more{limit}"
