@@ -117,7 +117,7 @@ def test_the_record_says_all_that_it_takes(saved: Path) -> None:
         "descriptor_width": 16,
         "head": {
             "out": 16, "layers": 2, "hidden": 24, "norm": "batch", "final_norm": "none",
-            "unit_length": False,
+            "activation": "relu", "unit_length": False,
         },
         "decoder": {"out_channels": 3, "widths": [16, 8]},
         "training": {"steps": 10, "loss": [1.5, 1.25]},
