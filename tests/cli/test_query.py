@@ -15,6 +15,8 @@ from PIL import Image
 
 from wsi_tower.cli.main import cli
 from wsi_tower.embeddings import open_cache
+from wsi_tower.geometry import Level0Point, LevelSize
+from wsi_tower.slides import open_slide
 from wsi_tower.tiles import TileStore
 
 if TYPE_CHECKING:
@@ -330,3 +332,32 @@ def test_index_without_embeddings_or_with_several_says_so(changing: Path, tmp_pa
 def test_a_map_needs_a_slide(made: Path, tmp_path: Path) -> None:
     result = run("similar-map", "-w", made, "--like", "phantom-01:3")
     assert "no slide to paint; name one with --on SLIDE" in result.stderr
+
+
+@pytest.mark.real
+def test_a_crop_of_a_real_slide_finds_its_tile(shared_data: Path, tmp_path: Path) -> None:
+    """Tiles of 64 px at 1 µm/px; the crop is of the file's own pixels, at 0.499 µm/px."""
+    source = shared_data / "slides" / "CMU-1-Small-Region.svs"
+    workspace = tmp_path / "ws"
+    encoder_file(workspace).write_text(ENCODER)
+    tiles = ("--mpp", 1, "--tile-px", 64, "--pixels", "lossless", "--no-report", "-j", 1)
+    assert run("tile", source, "-w", workspace, *tiles).exit_code == 0
+    encoder = ("--encoder-file", f"{encoder_file(workspace)}:make")
+    assert run("embed", "-w", workspace, *encoder, "--no-report").exit_code == 0
+    assert run("index", "-w", workspace).exit_code == 0
+    with TileStore.open(workspace / "tiles" / "CMU-1-Small-Region.zarr") as store:
+        row, side = len(store) // 2, store.plan.footprint_l0
+        corner = Level0Point(*store.xy_l0[row].tolist())
+        mpp = store.slide.mpp.mean
+    with open_slide(source) as slide:
+        crop = slide.read_region(corner, 0, LevelSize(side, side))
+    Image.fromarray(crop).save(tmp_path / "crop.png")
+    asked = ("--image", tmp_path / "crop.png", "--mpp", mpp)
+    document = told("query", "-w", workspace, *asked, *encoder, "-k", 3, "--per-slide", 0)
+    assert document["hits"][0]["row"] == row
+    result = run("query", "-w", workspace, "--slide", "CMU-1-Small-Region", "--row", row)
+    assert (result.exit_code, "allow it with --own-slide" in result.stderr) == (2, True)
+    own = ("--slide", "CMU-1-Small-Region", "--row", row, "--own-slide", "--per-slide", 0)
+    hits = told("query", "-w", workspace, *own)["hits"]
+    assert len(hits) == 12
+    assert row not in {hit["row"] for hit in hits}

@@ -112,7 +112,7 @@ class TileIndex:
         return cls(Path(path), IndexRecord.read(Path(path)))
 
     def __len__(self) -> int:
-        return self.record.tiles
+        return int(self.tiles.sum())
 
     @property
     def slides(self) -> tuple[IndexedSlide, ...]:
