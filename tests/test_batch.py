@@ -72,6 +72,7 @@ def told(rows: list[SlideRow]) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_slide_gets_its_row_in_order(workers: int) -> None:
     seen: list[str] = []
+    environment = dict(os.environ)
     rows = run_batch(
         JOBS, work, BatchSettings(workers), on_row=lambda row: seen.append(row.slide_id)
     )
@@ -87,6 +88,8 @@ def test_every_slide_gets_its_row_in_order(workers: int) -> None:
     assert "something nobody thought of" in rows[2].traceback
     assert [row.is_failure for row in rows] == [False, True, True, False, True, False]
     assert rows[0].tiles == 7
+    # Workers have one thread a library; what this process does next has all.
+    assert dict(os.environ) == environment
 
 
 @pytest.mark.parametrize("workers", [1, 2])

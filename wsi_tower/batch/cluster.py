@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -58,6 +59,7 @@ def cluster_client(settings: BatchSettings, processes: int) -> Iterator[Client]:
         return
     # A slide that kills its worker is not tried again, and no other slide waits in that worker.
     with (
+        _own_environment(),
         dask.config.set(
             {
                 "distributed.scheduler.allowed-failures": 0,
@@ -70,6 +72,21 @@ def cluster_client(settings: BatchSettings, processes: int) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Take back what Dask puts into this process's environment for its workers to inherit.
+
+    Whatever this process does next, such as training, would else have their one thread, too.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _local_cluster(processes: int) -> LocalCluster:

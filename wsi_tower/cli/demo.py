@@ -69,15 +69,9 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
 
 def _run(arguments: list[str]) -> int:
     """Run one stage in this process; its exit code."""
-    import os
-
     from wsi_tower.cli.main import cli
 
-    before = dict(os.environ)
     result = cli.main(arguments, prog_name="wsi-tower", standalone_mode=False)
-    # Dask leaves its workers' one thread a library in this process, where training wants them all.
-    os.environ.clear()
-    os.environ.update(before)
     return result if isinstance(result, int) else 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.options import Shared, shared_options
+from wsi_tower.cli.options import Shared, distance_options, shared_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,20 +88,7 @@ def command() -> None:
 @command.command("addr", epilog=_ADDR_EPILOG, short_help="Distances of distant over near tiles.")
 @shared_options("workspaces", "json", "verbose")
 @_common_options
-@click.option(
-    "--near",
-    default="2mm",
-    show_default=True,
-    metavar="LENGTH",
-    help="Largest distance of a near pair, with its unit.",
-)
-@click.option(
-    "--far",
-    default="10mm",
-    show_default=True,
-    metavar="LENGTH",
-    help="What the distance of a distant pair exceeds.",
-)
+@distance_options
 @click.option(
     "--pairs",
     type=click.IntRange(min=1),

@@ -17,7 +17,15 @@ from wsi_tower.errors import OtherRankError, WsiTowerError, without_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["INTERRUPTED", "SOME_FAILED", "Shared", "reader_option", "shared_options", "told_errors"]
+__all__ = [
+    "INTERRUPTED",
+    "SOME_FAILED",
+    "Shared",
+    "distance_options",
+    "reader_option",
+    "shared_options",
+    "told_errors",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,6 +99,25 @@ reader_option = click.option(
     show_default=True,
     help="Who reads the slides.",
 )
+
+
+def distance_options(verb: Callable[..., R]) -> Callable[..., R]:
+    """Give a verb ``--near`` and ``--far``: lengths, with the paper's distances by default."""
+    near = click.option(
+        "--near",
+        default="2mm",
+        show_default=True,
+        metavar="LENGTH",
+        help="Largest distance of a near pair, with its unit.",
+    )
+    far = click.option(
+        "--far",
+        default="10mm",
+        show_default=True,
+        metavar="LENGTH",
+        help="What the distance of a distant pair exceeds.",
+    )
+    return near(far(verb))
 
 
 def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsi_tower.cli.options import Shared, shared_options
+from wsi_tower.cli.options import Shared, distance_options, shared_options
 
 if TYPE_CHECKING:
     from wsi_tower.cli.pairs_run import PairsOfStore, PairsSummary
@@ -24,20 +24,7 @@ Examples:
 @click.command("pairs", epilog=EPILOG, short_help="Show which tile pairs are near and distant.")
 @click.argument("stores", nargs=-1, metavar="[STORE…]")
 @shared_options("workspace", "json", "verbose")
-@click.option(
-    "--near",
-    default="2mm",
-    show_default=True,
-    metavar="LENGTH",
-    help="Largest distance of a near pair, with its unit.",
-)
-@click.option(
-    "--far",
-    default="10mm",
-    show_default=True,
-    metavar="LENGTH",
-    help="What the distance of a distant pair exceeds.",
-)
+@distance_options
 @click.option(
     "--cross-slide",
     type=float,

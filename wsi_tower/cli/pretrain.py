@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsi_tower.cli.config import Config, swept_config_option
-from wsi_tower.cli.options import INTERRUPTED, SOME_FAILED, Shared, shared_options
+from wsi_tower.cli.options import (
+    INTERRUPTED,
+    SOME_FAILED,
+    Shared,
+    distance_options,
+    shared_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +72,7 @@ Settings for --set: those of the method (docs/methods.md), augment.NAME and trai
 @click.option("--weights", type=click.Path(path_type=Path), help="File of weights to begin with.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of flat images instead.")
 @click.option("--image-px", type=int, help="Side of squares cut from them.")
-@click.option("--near", default="2mm", show_default=True, help="Largest distance of a near pair.")
-@click.option("--far", default="10mm", show_default=True, help="What a distant pair exceeds.")
+@distance_options
 @click.option("--cross-slide", type=float, default=0.0, help="Distant pairs across slides, 0 to 1.")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A setting; see below.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")

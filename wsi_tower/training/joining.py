@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed as dist
 
+from wsi_tower.batch import usable_cores
 from wsi_tower.errors import LostRankError, OtherRankError, SettingsError, TrainingError
 from wsi_tower.training.ranks import Ranks, is_joined
-from wsi_tower.training.settings import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
+from wsi_tower.batch import usable_cores
 from wsi_tower.errors import SettingsError
 from wsi_tower.records import plain
 from wsi_tower.training.ranks import Ranks
 
-__all__ = ["DeviceName", "OptimiserName", "Precision", "TrainSettings", "usable_cores"]
+__all__ = ["DeviceName", "OptimiserName", "Precision", "TrainSettings"]
 
 OptimiserName: TypeAlias = Literal["adamw", "adam", "sgd", "lars"]
 """``adam`` adds weight decay to the gradient, ``adamw`` to the step (Loshchilov and Hutter 2019);
@@ -148,12 +148,6 @@ class TrainSettings:
     def reading_threads(self) -> int:
         """How many threads read tiles."""
         return self.threads or max(1, usable_cores() // Ranks.here().local_size)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
