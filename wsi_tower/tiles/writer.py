@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["TISSUE_CLASSES", "StoreContents", "write_store"]
 
 _THUMBNAIL_PX = 1024
-_BESIDE = 4
-"""Threads beside those that copy or encode, for what mostly waits for the disk."""
+_BESIDE = 2
+"""Threads beside those that copy or encode, for what mostly waits for the disk. More of them only
+take the cores from those."""
 TISSUE_CLASSES = {1: ("tissue", (0, 158, 115, 128)), 2: ("pen", (213, 94, 0, 128))}
 """Values of the tissue label image, their names and colours."""
 
