@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.retrieval.cohorts import nearest_by_hand, write_slide
+from wsi_tower.cli.options import parsed_filters
 from wsi_tower.errors import InputError, SettingsError
 from wsi_tower.geometry import Level0Box
 from wsi_tower.retrieval import (
@@ -25,7 +26,6 @@ from wsi_tower.retrieval import (
     build_index,
     hits_csv,
     hits_geojson,
-    parsed_filters,
     question_of,
     refined,
 )

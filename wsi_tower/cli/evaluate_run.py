@@ -26,9 +26,10 @@ from wsi_tower.cli.evaluate_told import (
     tumour_row,
     write_csv,
 )
+from wsi_tower.cli.options import parsed_filters
 from wsi_tower.cli.pairs_run import length_um
 from wsi_tower.draws import Draws
-from wsi_tower.errors import AnnotationError, NoSlidesError, SettingsError
+from wsi_tower.errors import AnnotationError, NoSlidesError
 from wsi_tower.pairs import PairSettings
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report import EmbeddedTiles, scatter_picture
@@ -204,10 +205,7 @@ def _embedded(workspaces: Sequence[Workspace]) -> Iterator[str]:
 
 def _where(typed: Sequence[str]) -> dict[str, frozenset[str]]:
     columns: dict[str, frozenset[str]] = {}
-    for one in typed:
-        column, is_pair, value = one.partition("=")
-        if not is_pair or not column:
-            raise SettingsError(f"--where {one!r} is no COLUMN=VALUE, such as site=breast")
+    for column, value in parsed_filters(typed):
         columns[column] = columns.get(column, frozenset()) | {value}
     return columns
 

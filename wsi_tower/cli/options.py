@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from wsi_tower.errors import OtherRankError, WsiTowerError, without_secrets
+from wsi_tower.errors import OtherRankError, SettingsError, WsiTowerError, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "INTERRUPTED",
     "SOME_FAILED",
     "Shared",
     "distance_options",
+    "parsed_filters",
     "reader_option",
     "shared_options",
     "told_errors",
@@ -139,6 +140,21 @@ def shared_options(*names: str) -> Callable[[Callable[..., R]], Callable[..., R]
         return command  # type: ignore[no-any-return]
 
     return decorate
+
+
+def parsed_filters(typed: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Filters as they are typed: ``site=breast``.
+
+    Raises:
+        SettingsError: one is no ``COLUMN=VALUE``.
+    """
+    filters = []
+    for one in typed:
+        column, is_pair, value = one.partition("=")
+        if not is_pair or not column.strip():
+            raise SettingsError(f"--where {one!r} is no COLUMN=VALUE, such as site=breast")
+        filters.append((column.strip(), value.strip()))
+    return tuple(filters)
 
 
 @contextmanager

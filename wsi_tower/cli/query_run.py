@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wsi_tower.batch import BatchSettings
 from wsi_tower.cli.index_run import only_folder
+from wsi_tower.cli.options import parsed_filters
 from wsi_tower.cli.query_pictures import query_pictures
 from wsi_tower.errors import NoSlidesError, SettingsError
 from wsi_tower.records import write_bytes_aside, write_text_aside
@@ -23,7 +24,6 @@ from wsi_tower.retrieval import (
     hits_csv,
     hits_geojson,
     parsed_example,
-    parsed_filters,
     parsed_position_um,
     question_of,
     search_elsewhere,

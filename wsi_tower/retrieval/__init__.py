@@ -6,7 +6,6 @@ from wsi_tower.retrieval.building import IndexChange, build_index, verify_index
 from wsi_tower.retrieval.choice import IndexChoice
 from wsi_tower.retrieval.elsewhere import search_elsewhere
 from wsi_tower.retrieval.exports import hits_csv, hits_geojson
-from wsi_tower.retrieval.filters import parsed_filters
 from wsi_tower.retrieval.query_settings import QuerySettings
 from wsi_tower.retrieval.questions import (
     Asking,
@@ -46,7 +45,6 @@ __all__ = [
     "hits_geojson",
     "nearest",
     "parsed_example",
-    "parsed_filters",
     "parsed_position_um",
     "question_of",
     "refined",

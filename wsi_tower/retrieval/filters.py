@@ -9,32 +9,15 @@ import numpy as np
 from wsi_tower.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from wsi_tower.retrieval.asking import Question
     from wsi_tower.retrieval.query_settings import QuerySettings
     from wsi_tower.retrieval.tile_index import TileIndex
 
-__all__ = ["allowed_slides", "parsed_filters"]
+__all__ = ["allowed_slides"]
 
 _SHOWN = 8
-
-
-def parsed_filters(typed: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Filters as they are typed: ``site=breast``.
-
-    Raises:
-        SettingsError: one is no ``COLUMN=VALUE``.
-    """
-    filters = []
-    for one in typed:
-        column, is_pair, value = one.partition("=")
-        if not is_pair or not column.strip():
-            raise SettingsError(f"--where {one!r} is no COLUMN=VALUE, such as site=breast")
-        filters.append((column.strip(), value.strip()))
-    return tuple(filters)
 
 
 def allowed_slides(
