@@ -2,6 +2,7 @@
 
     python -m benchmarks.index
     python -m benchmarks.index --sizes 10000000 --threads 2
+    python -m benchmarks.index --sizes 10000000 --no-long --only compressed --again
 
 Prints a table and adds it to ``benchmarks/results/index.json``. The cohort is `Mixture`: its
 embedding caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a
@@ -52,6 +53,8 @@ class Case:
 
     mixture: Mixture
     queries: int
+    is_made: bool = False
+    """Whether its index is taken as an earlier run left it."""
 
     @property
     def workspace(self) -> Workspace:
@@ -127,19 +130,23 @@ class Measured:
 @click.option("--long/--no-long", default=True, help="Descriptors of 2 048 values, too.")
 @click.option("--only", default="", help="Names of ways, such as compressed,flat.")
 @click.option("--keep/--no-keep", default=True, help="Keep the caches for the next run.")
-def main(sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool) -> None:
+@click.option("--again", is_flag=True, help="Ask the indices that an earlier run made.")
+def main(  # noqa: PLR0913 - options
+    *, sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool, again: bool
+) -> None:
     """Measure searching."""
-    cases = [Case(Mixture(int(size)), queries) for size in sizes.split(",")]
+    cases = [Case(Mixture(int(size)), queries, again) for size in sizes.split(",")]
     if long:
-        cases.append(Case(Mixture(100_000, 2048), queries))
+        cases.append(Case(Mixture(100_000, 2048), queries, again))
     click.echo(
         f"{'':<34}{'tiles':>11}{'D':>6}{'made in':>10}{'peak MB':>9}{'bytes/tile':>12}"
         f"{'p50 ms':>9}{'p99 ms':>9}{'recall':>8}{'MB':>7}"
     )
     measured = []
     for case in cases:
-        apart(case.mixture.write, case.workspace, ENCODER)
-        apart(made, case, "flat", threads)
+        if not again:
+            apart(case.mixture.write, case.workspace, ENCODER)
+            apart(made, case, "flat", threads)
         exact = apart(exact_answers, case, threads)
         for way in ways(case, only):
             one = apart(way, case, exact, threads)
@@ -246,7 +253,7 @@ def flat(case: Case, exact: NDArray[np.int64], threads: int) -> Measured:
 
 
 def _ours(case: Case, exact: NDArray[np.int64], kind: str, threads: int) -> Measured:
-    seconds, peak = apart(made, case, kind, threads)
+    seconds, peak = (None, None) if case.is_made else apart(made, case, kind, threads)
     opened = case.opened()
     index, vectors, own = opened.index, opened.vectors(), opened.slides()
     allowed = [opened.patients != opened.patients[slide] for slide in own.tolist()]
