@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Rgba = tuple[int, int, int, int]
 
-__all__ = ["read_label_image", "write_instance_bands", "write_label_image"]
+__all__ = ["label_levels", "read_label_image", "write_instance_bands", "write_label_image"]
 
 _VERSION = "0.5"
 _SMALLEST_PX = 256
@@ -89,6 +89,13 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
     """The finest level of a label image: height × width."""
     values: NDArray[np.uint8] = np.asarray(zarr.open_array(path / "0", mode="r")[:], np.uint8)
     return values
+
+
+def label_levels(path: Path) -> list[zarr.Array[Any]]:
+    """The levels of a label image, from fine to coarse, of which slices are read."""
+    group = zarr.open_group(path, mode="r")
+    names = sorted((name for name, _ in group.arrays()), key=int)
+    return [zarr.open_array(path / name, mode="r") for name in names]
 
 
 @dataclass(frozen=True, slots=True)
