@@ -24,6 +24,7 @@ and ``--json`` carry, stable across versions. The tree::
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
     ├── EncoderError                          an encoder or its weights cannot be had
+    ├── ModelError                            a segmentation model cannot be had or used here
     ├── TrainingError                         a run of training cannot begin or go on
     │   ├── TooFewTilesError
     │   ├── DivergedError                     the loss is no longer a number
@@ -62,6 +63,7 @@ __all__ = [
     "LostRankError",
     "MaskError",
     "MissingPixelSizeError",
+    "ModelError",
     "NativeTilesError",
     "NoSlidesError",
     "OtherRankError",
@@ -213,6 +215,12 @@ class EncoderError(WsiTowerError):
     """An encoder does not exist, or its weights cannot be had or do not fit."""
 
     reason = "encoder"
+
+
+class ModelError(WsiTowerError):
+    """A segmentation model does not exist, or cannot be used with this version or resolution."""
+
+    reason = "model"
 
 
 class TrainingError(WsiTowerError):
