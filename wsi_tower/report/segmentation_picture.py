@@ -81,9 +81,8 @@ def segmentation_picture(
 
 
 def _caption(record: SegmentationRecord, um_per_px: float) -> Caption:
-    what = record.classes[0] if len(record.classes) == 1 else "object"
     facts = (
-        f"{counted(record.objects, 'object')} ({what})" if what != "object" else counted(record.objects, "object"),
+        f"{counted(record.objects, 'object')} ({', '.join(record.classes)})",
         f"{number(record.density_per_mm2, 3)} a mm² of tissue",
         f"{100 * record.area_fraction:.3g} % of its area",
         f"at {record.mpp:.3g} µm/px",

@@ -42,9 +42,7 @@ class Band:
     """Optical density in hundredths: (rows, width). Valid until the next band."""
 
 
-def blended_bands(
-    windows: Iterable[SeenWindow], grid: WindowGrid, classes: int
-) -> Iterator[Band]:
+def blended_bands(windows: Iterable[SeenWindow], grid: WindowGrid, classes: int) -> Iterator[Band]:
     """Bands that together are the whole picture, each as high as the step of the windows.
 
     Held at a time: one row of windows.

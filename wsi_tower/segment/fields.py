@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from wsi_tower.segment.record import read_segmentation
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import zarr
     from numpy.typing import NDArray
 
+    from wsi_tower.ngff import LabelLevel
     from wsi_tower.slides import Rgb, Slide
 
 __all__ = ["ObjectCover", "SegmentedField", "object_cover", "segmented_fields"]
@@ -101,7 +101,7 @@ def segmented_fields(path: Path, slide: Slide, side_um: float = 200.0) -> list[S
 def _field(
     slide: Slide,
     raster: SlideRaster,
-    labels: zarr.Array[Any],
+    labels: LabelLevel,
     cell: tuple[int, int],
     pitch_l0: float,
 ) -> SegmentedField:
@@ -114,7 +114,7 @@ def _field(
     return SegmentedField(rgb, ids, Level0Box(*sides), raster.mpp)
 
 
-def _means(level: zarr.Array[Any], side: int) -> NDArray[np.float32]:
+def _means(level: LabelLevel, side: int) -> NDArray[np.float32]:
     """Part of each block of ``side`` pixels that is not 0; read a row of blocks at a time."""
     height, width = level.shape
     rows, columns = -(-height // side), -(-width // side)

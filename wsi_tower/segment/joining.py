@@ -83,9 +83,7 @@ class ObjectJoiner:
         """
         roots = self._roots()
         sums = np.concatenate([np.zeros((1, len(_SUMS))), *self._sums])
-        whole = np.stack(
-            [np.bincount(roots, column, len(roots)) for column in sums.T], axis=1
-        )
+        whole = np.stack([np.bincount(roots, column, len(roots)) for column in sums.T], axis=1)
         area, on_tissue = whole[:, 0], whole[:, _SUMS.index("tissue_px")]
         kept = (area > 0) & (area >= min_area_px) & (2 * on_tissue >= area)
         ids = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[roots]
@@ -157,7 +155,10 @@ def _class_masks(
     if len(probabilities) == 1:
         return [probabilities[0] >= thresholds[0]]
     likely = np.stack(
-        [np.where(one >= least, one, 0) for one, least in zip(probabilities, thresholds, strict=True)]
+        [
+            np.where(one >= least, one, 0)
+            for one, least in zip(probabilities, thresholds, strict=True)
+        ]
     )
     first, any_likely = likely.argmax(axis=0), likely.any(axis=0)
     return [any_likely & (first == number) for number in range(len(likely))]

@@ -107,13 +107,18 @@ def write_segmentation(
 
 @contextmanager
 def _outlines_to(
-    files: dict[str, Path], found: FoundObjects, record: SegmentationRecord, settings: SegmentSettings
+    files: dict[str, Path],
+    found: FoundObjects,
+    record: SegmentationRecord,
+    settings: SegmentSettings,
 ) -> Iterator[Iterable[NDArray[np.uint32]]]:
     """The bands; as they are taken, outlines are written to those files that hold any."""
     with ExitStack() as stack:
         writers: list[GeoJsonWriter | DsaWriter] = []
         if "geojson" in files:
-            writers.append(GeoJsonWriter(stack.enter_context(_text(files["geojson"])), found.bounds))
+            writers.append(
+                GeoJsonWriter(stack.enter_context(_text(files["geojson"])), found.bounds)
+            )
         if "dsa" in files:
             file = stack.enter_context(_text(files["dsa"]))
             writers.append(DsaWriter(file, f"{record.model} on {record.slide_id}"))

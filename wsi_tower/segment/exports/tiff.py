@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import zarr
     from numpy.typing import NDArray
+
+    from wsi_tower.ngff import LabelLevel
 
 __all__ = ["write_ome_tiff"]
 
@@ -49,7 +50,7 @@ def write_ome_tiff(path: Path, labels: Path, name: str, pixel_um: tuple[float, f
             _write(writer, level, subfiletype=1, metadata=None)
 
 
-def _write(writer: TiffWriter, level: zarr.Array[object], **more: object) -> None:
+def _write(writer: TiffWriter, level: LabelLevel, **more: object) -> None:
     writer.write(
         _tiles(level),
         shape=level.shape,
@@ -61,7 +62,7 @@ def _write(writer: TiffWriter, level: zarr.Array[object], **more: object) -> Non
     )
 
 
-def _tiles(level: zarr.Array[object]) -> Iterator[NDArray[np.uint32]]:
+def _tiles(level: LabelLevel) -> Iterator[NDArray[np.uint32]]:
     height, width = level.shape
     for top in range(0, height, _TILE_PX):
         band = np.asarray(level[top : top + _TILE_PX], np.uint32)
