@@ -17,12 +17,14 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── ImpossiblePixelSizeError
     │   ├── ResolutionError                   finer than the slide has
     │   ├── TooSmallSlideError
+    │   ├── OtherResolutionError              no level of the resolution asked for
     │   ├── NativeTilesError                  its own tiles cannot be copied
     │   └── StainError                        its stain cannot be told
     ├── AnnotationError                       an annotation file cannot be understood
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
     ├── EncoderError                          an encoder or its weights cannot be had
+    ├── ModelError                            a segmentation model cannot be had or used here
     ├── TrainingError                         a run of training cannot begin or go on
     │   ├── TooFewTilesError
     │   ├── DivergedError                     the loss is no longer a number
@@ -61,9 +63,11 @@ __all__ = [
     "LostRankError",
     "MaskError",
     "MissingPixelSizeError",
+    "ModelError",
     "NativeTilesError",
     "NoSlidesError",
     "OtherRankError",
+    "OtherResolutionError",
     "OtherSettingsError",
     "ResolutionError",
     "ScoreError",
@@ -165,6 +169,12 @@ class ResolutionError(SlideError):
     reason = "finer-than-slide"
 
 
+class OtherResolutionError(SlideError):
+    """The slide has no level of the resolution that a network was trained at."""
+
+    reason = "other-resolution"
+
+
 class TooSmallSlideError(SlideError):
     """Not one tile fits into the slide."""
 
@@ -205,6 +215,12 @@ class EncoderError(WsiTowerError):
     """An encoder does not exist, or its weights cannot be had or do not fit."""
 
     reason = "encoder"
+
+
+class ModelError(WsiTowerError):
+    """A segmentation model does not exist, or cannot be used with this version or resolution."""
+
+    reason = "model"
 
 
 class TrainingError(WsiTowerError):

@@ -7,6 +7,7 @@ from wsi_tower.models.features import Features
 from wsi_tower.models.heads import HeadSettings, Norm, ProjectionHead
 from wsi_tower.models.naming import checked_encoder_name, slug
 from wsi_tower.models.network import Descriptor, Network
+from wsi_tower.models.parts import weights_digest
 from wsi_tower.models.plan import EncoderPlan
 from wsi_tower.models.record import EncoderRecord, NetworkShape, Origin
 from wsi_tower.models.saved import (
@@ -16,7 +17,17 @@ from wsi_tower.models.saved import (
     load_encoder,
     newest_encoder,
     save_network,
-    weights_digest,
+)
+from wsi_tower.models.segmenter import Segmenter, UNetSegmenter
+from wsi_tower.models.segmenter_record import SegmenterOrigin, SegmenterRecord
+from wsi_tower.models.segmenter_saved import (
+    LoadedSegmenter,
+    SegmentersFound,
+    checked_model_name,
+    load_segmenter,
+    newest_segmenter,
+    save_segmenter,
+    segmenters_of,
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
@@ -32,19 +43,30 @@ __all__ = [
     "Features",
     "HeadSettings",
     "LoadedEncoder",
+    "LoadedSegmenter",
     "Network",
     "NetworkShape",
     "Norm",
     "Origin",
     "ProjectionHead",
+    "Segmenter",
+    "SegmenterOrigin",
+    "SegmenterRecord",
+    "SegmentersFound",
     "TimmEncoder",
     "UNetDecoder",
+    "UNetSegmenter",
     "build_encoder",
     "checked_encoder_name",
+    "checked_model_name",
     "encoders_of",
     "load_encoder",
+    "load_segmenter",
     "newest_encoder",
+    "newest_segmenter",
     "save_network",
+    "save_segmenter",
+    "segmenters_of",
     "slug",
     "synchronise_batchnorm",
     "untrained_network",
