@@ -14,6 +14,7 @@ VERBS = (
     *("tile", "pairs", "pretrain", "runs", "embed", "export"),
     *("segment",),
     *("index", "query", "similar-map", "evaluate"),
+    *("index", "query", "similar-map", "finetune", "evaluate"),
     *("info", "doctor", "demo", "phantom"),
 )
 """In the order that a new user meets them."""
