@@ -34,9 +34,7 @@ class _Elu(nn.Module):
 
 
 def _convolution(channels: int, dilation: int, *, is_fused: bool) -> list[nn.Module]:
-    convolution = nn.Conv2d(
-        channels, _WIDTH, 3, padding=dilation, dilation=dilation, bias=is_fused
-    )
+    convolution = nn.Conv2d(channels, _WIDTH, 3, padding=dilation, dilation=dilation, bias=is_fused)
     return [convolution, nn.Identity() if is_fused else nn.BatchNorm2d(_WIDTH), _Elu()]
 
 
@@ -148,9 +146,7 @@ class ConfidenceSegmenter(Segmenter):
             SettingsError: there is no such channel.
         """
         if not 0 <= channel < net.classes:
-            raise SettingsError(
-                f"channel must lie between 0 and {net.classes - 1}, not {channel}"
-            )
+            raise SettingsError(f"channel must lie between 0 and {net.classes - 1}, not {channel}")
         whole = net if net.is_fused else net.fused()
         one = ConfidenceNet(1, in_channels=net.in_channels, is_fused=True)
         chosen = {

@@ -193,8 +193,10 @@ def drawn_sets(
 
 
 def _separation(sets: list[Sets], like: Tensor) -> Tensor:
-    """The publication's criterion: similarity of positives among themselves, less that to the
-    negatives; mean over the channels that have both, 0 where none has."""
+    """How much more alike positives are to one another than to negatives, as published.
+
+    Mean over the channels that have both, 0 where none has.
+    """
     gaps = [
         similarities(one.anchors, one.positives).mean()
         - similarities(one.anchors, one.negatives).mean()
