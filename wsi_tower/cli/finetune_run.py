@@ -11,7 +11,13 @@ from wsi_tower.cli.pretrain_run import grouped_values
 from wsi_tower.errors import SettingsError
 from wsi_tower.memory import keep_freed_memory
 from wsi_tower.pretrain import settings_of
-from wsi_tower.segment.finetune import FinetuneSettings, FinetuneWatcher, finetune
+from wsi_tower.segment.finetune import (
+    AUGMENT_DEFAULTS,
+    TRAINING_DEFAULTS,
+    FinetuneSettings,
+    FinetuneWatcher,
+    finetune,
+)
 from wsi_tower.training import AugmentSettings, TrainSettings
 from wsi_tower.workspace import Workspace
 
@@ -55,11 +61,10 @@ class FinetuneRequest:
                 raise SettingsError(f"--{name} is missing: give {what}")
         groups = grouped_values(values.pop("values"), ("augment", "train"))
         taken = {name: values.pop(name) for name in ("steps", "batch_size", "lr", "device", "seed")}
-        base = taken | {"optimiser": "adam", "weight_decay": 0.0, "watch_every": 0, "log_every": 50}
+        base = dict(TRAINING_DEFAULTS) | taken
         training = settings_of(TrainSettings, groups["train"], "training", base)
-        looks = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.03, "stain": 0.05}
-        crop = {"crop_px": values.pop("crop_px")}
-        augment = settings_of(AugmentSettings, groups["augment"], "augmentation", looks | crop)
+        base = dict(AUGMENT_DEFAULTS) | {"crop_px": values.pop("crop_px")}
+        augment = settings_of(AugmentSettings, groups["augment"], "augmentation", base)
         for name in ("labels", "validation"):
             values[name] = _share(f"--{name}", values[name])
         values["only"] = tuple(values["only"])

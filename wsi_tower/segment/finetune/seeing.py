@@ -59,7 +59,7 @@ def picture_probabilities(
 def mean_dice(
     segmenter: Segmenter, pictures: Sequence[LabelledPicture], window_px: int, threshold: float
 ) -> float:
-    """Mean over pictures of the first class's Dice: 2 |A ∩ B| / (|A| + |B|); 1 where both are empty.
+    """Mean over pictures of the first class's Dice: 2 |A ∩ B| / (|A| + |B|); 1 if both are empty.
 
     The segmenter is in eval mode for the time.
     """

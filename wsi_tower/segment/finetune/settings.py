@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wsi_tower.errors import SettingsError
@@ -11,21 +12,42 @@ from wsi_tower.models import UNET_WIDTHS
 from wsi_tower.training import AugmentSettings, TrainSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["FinetuneSettings"]
+__all__ = ["AUGMENT_DEFAULTS", "TRAINING_DEFAULTS", "FinetuneSettings"]
+
+
+AUGMENT_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "crop_px": 256,
+        "brightness": 0.2,
+        "contrast": 0.2,
+        "saturation": 0.2,
+        "hue": 0.03,
+        "stain": 0.05,
+    }
+)
+"""What happens to pictures, where it is not what `AugmentSettings` has."""
+TRAINING_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "steps": 1000,
+        "batch_size": 8,
+        "optimiser": "adam",
+        "weight_decay": 0.0,
+        "watch_every": 0,
+        "log_every": 50,
+    }
+)
+"""How weights move, where it is not what `TrainSettings` has. Adam at 1e-3 is TOWER's."""
 
 
 def _augment() -> AugmentSettings:
-    return AugmentSettings(
-        crop_px=256, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.03, stain=0.05
-    )
+    return AugmentSettings(**AUGMENT_DEFAULTS)
 
 
 def _training() -> TrainSettings:
-    return TrainSettings(
-        steps=1000, batch_size=8, optimiser="adam", weight_decay=0.0, watch_every=0, log_every=50
-    )
+    return TrainSettings(**TRAINING_DEFAULTS)
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,11 @@ class FinetuneSettings:
             raise SettingsError(f"threshold must lie between 0 and 1, not {self.threshold:g}")
         if not 0 < self.mpp < math.inf:
             raise SettingsError(f"mpp must be above 0 µm/px, not {self.mpp:g}")
+        if self.training.patience or self.training.watch_every:
+            raise SettingsError(
+                "train.patience and train.watch_every are for pre-training; here --patience counts "
+                "validations, and validation is the watch"
+            )
 
     def that_move_weights(self) -> dict[str, Any]:
         """What decides the weights, paths and pictures apart, as plain values."""
