@@ -16,7 +16,7 @@ from wsi_tower.segment.finetune import (
     TRAINING_DEFAULTS,
     FinetuneSettings,
     FinetuneWatcher,
-    finetune,
+    finetune_unet,
 )
 from wsi_tower.training import AugmentSettings, TrainSettings
 from wsi_tower.workspace import Workspace
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
     from wsi_tower.training import Progress
 
 __all__ = ["FinetuneRequest", "FinetuneSummary", "run_finetune"]
-
-_NEEDED = {
-    "images": "the folder of pictures",
-    "masks": "the folder of their masks",
-    "mpp": "the resolution of the pictures in µm/px, such as 0.25 for 40x: flat images do not "
-    "tell it, and slides are segmented at it",
-}
 
 
 @dataclass(frozen=True)
@@ -56,9 +49,6 @@ class FinetuneRequest:
         Raises:
             SettingsError: a value is missing, or cannot be right.
         """
-        for name, what in _NEEDED.items():
-            if values[name] is None:
-                raise SettingsError(f"--{name} is missing: give {what}")
         groups = grouped_values(values.pop("values"), ("augment", "train"))
         taken = {name: values.pop(name) for name in ("steps", "batch_size", "lr", "device", "seed")}
         base = dict(TRAINING_DEFAULTS) | taken
@@ -109,11 +99,11 @@ def run_finetune(request: FinetuneRequest) -> FinetuneSummary:
     """Fine-tune, telling how it goes.
 
     Raises:
-        WsiTowerError: see `finetune`.
+        WsiTowerError: see `finetune_unet`.
     """
     keep_freed_memory()  # activations of some megabytes come and go at each step
     watcher = _Told(quiet=request.quiet)
-    made = finetune(request.settings, request.workspace, watcher)
+    made = finetune_unet(request.settings, request.workspace, watcher)
     fitted = made.fitted
     return FinetuneSummary(
         name=made.name,

@@ -49,9 +49,9 @@ def write_discs(folder: Path, count: int = 4, side_px: int = 96) -> Path:
 def settings_for(folder: Path, *, steps: int = 30, **values: Any) -> FinetuneSettings:
     """A fine-tuning of a small network from random weights on `write_discs`' pictures."""
     training = TrainSettings(
-        **TRAINING_DEFAULTS | {"steps": steps, "log_every": 10, "lr": 5e-3, "device": "cpu"}
+        **dict(TRAINING_DEFAULTS) | {"steps": steps, "log_every": 10, "lr": 5e-3, "device": "cpu"}
     )
-    augment = AugmentSettings(**AUGMENT_DEFAULTS | {"crop_px": 64})
+    augment = AugmentSettings(**dict(AUGMENT_DEFAULTS) | {"crop_px": 64})
     values = SMALL | {"augment": augment, "training": training} | values
     return FinetuneSettings(folder / "images", folder / "masks", 0.25, **values)
 

@@ -36,7 +36,7 @@ from wsi_tower.models import (
 from wsi_tower.records import held_lock
 from wsi_tower.segment.finetune import (
     FinetuneWatcher,
-    finetune,
+    finetune_unet,
     mean_dice,
     picture_probabilities,
     start_of,
@@ -76,15 +76,14 @@ def pretrained(workspace: Workspace, *, decoder: bool = True, **values: Any) -> 
     head = ProjectionHead(encoder.width, HeadSettings(8))
     network = Network(encoder, head=head, decoder=made)
     method = "tower" if decoder else "simclr"
-    origin = Origin(
-        **{"encoder_id": "mine", "method": method, "input_px": 64, "mpp": 0.25} | values
-    )
+    told: dict[str, Any] = {"encoder_id": "mine", "method": method, "input_px": 64, "mpp": 0.25}
+    origin = Origin(**told | values)
     save_network(workspace.prepared().encoders / origin.encoder_id, network, origin)
     return network
 
 
 def test_discs_are_learnt_from_four_pictures(folder: Path, workspace: Workspace) -> None:
-    made = finetune(settings_for(folder, steps=60), workspace)
+    made = finetune_unet(settings_for(folder, steps=60), workspace)
     rgb, instances = discs(seed=99)
     network = load_segmenter("finetune-random", workspace=workspace).network
     found = picture_probabilities(network, rgb, 64, 32)[0] >= 0.5
@@ -97,7 +96,7 @@ def test_discs_are_learnt_from_four_pictures(folder: Path, workspace: Workspace)
 
 def test_the_best_weights_on_validation_are_kept(folder: Path, workspace: Workspace) -> None:
     settings = with_training(settings_for(folder, steps=40), log_every=4)
-    made = finetune(settings, workspace)
+    made = finetune_unet(settings, workspace)
     seen = {int(row["step"]): float(row["val_dice"]) for row in rows(workspace)}
     assert list(seen) == list(range(4, 41, 4))
     assert made.fitted.dice == max(seen.values())
@@ -109,7 +108,7 @@ def test_the_best_weights_on_validation_are_kept(folder: Path, workspace: Worksp
 def test_it_ends_when_validation_no_longer_gets_better(folder: Path, workspace: Workspace) -> None:
     # At a rate of almost nothing no validation is better than the first by more than chance.
     settings = replace(settings_for(folder, steps=500), patience=3)
-    made = finetune(with_training(settings, log_every=1, lr=1e-12), workspace)
+    made = finetune_unet(with_training(settings, log_every=1, lr=1e-12), workspace)
     assert made.fitted.has_stopped_early
     assert made.fitted.steps == made.fitted.best_step + 3
     assert json.loads((made.run / "end.json").read_text())["status"] == "stopped early"
@@ -126,15 +125,15 @@ class Stopped(FinetuneWatcher):
 def test_a_run_that_was_stopped_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
     settings = with_training(settings_for(folder, steps=20), checkpoint_every=5, log_every=5)
     whole, halves = Workspace(tmp_path / "whole"), Workspace(tmp_path / "halves")
-    straight = finetune(settings, whole)
+    straight = finetune_unet(settings, whole)
     with pytest.raises(KeyboardInterrupt):
-        finetune(settings, halves, Stopped())
+        finetune_unet(settings, halves, Stopped())
     assert not halves.model("finetune-random").exists()
     with pytest.raises(CheckpointError, match="go on with --resume"):
-        finetune(settings, halves)
+        finetune_unet(settings, halves)
     with pytest.raises(CheckpointError, match="other settings"):
-        finetune(replace(settings, resume=True, labels=0.5), halves)
-    resumed = finetune(replace(settings, resume=True), halves)
+        finetune_unet(replace(settings, resume=True, labels=0.5), halves)
+    resumed = finetune_unet(replace(settings, resume=True), halves)
     assert resumed.record.header.content_digest == straight.record.header.content_digest
     told = [{name: row[name] for name in ("step", "loss", "val_dice")} for row in rows(halves)]
     assert told == [
@@ -144,22 +143,22 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(folder: Path, tmp_pat
 
 def test_overwriting_begins_anew_once_all_is_sound(folder: Path, workspace: Workspace) -> None:
     settings = settings_for(folder, steps=10)
-    first = finetune(settings, workspace)
+    first = finetune_unet(settings, workspace)
     with pytest.raises(SettingsError, match="no image named"):
-        finetune(replace(settings, overwrite=True, only=("nowhere",)), workspace)
+        finetune_unet(replace(settings, overwrite=True, only=("nowhere",)), workspace)
     assert first.run.exists()
-    again = finetune(replace(settings, overwrite=True), workspace)
+    again = finetune_unet(replace(settings, overwrite=True), workspace)
     assert again.record.header.content_digest == first.record.header.content_digest
 
 
 def test_pictures_of_validation_train_nothing(folder: Path, tmp_path: Path) -> None:
-    made = finetune(settings_for(folder, steps=3), Workspace(tmp_path / "one"))
+    made = finetune_unet(settings_for(folder, steps=3), Workspace(tmp_path / "one"))
     (held,) = made.split.validation
     copy = write_discs(tmp_path / "copy")
     rgb, _ = discs(seed=77)
     cv2.imwrite(str(copy / "images" / f"{held.name}.png"), rgb)
     settings = with_training(settings_for(copy, steps=3), log_every=3)
-    other = finetune(settings, Workspace(tmp_path / "two"))
+    other = finetune_unet(settings, Workspace(tmp_path / "two"))
     assert other.record.header.content_digest == made.record.header.content_digest
 
 
@@ -175,7 +174,7 @@ def test_encoder_and_decoder_are_taken_over_but_for_the_last_layer(
     folder: Path, workspace: Workspace
 ) -> None:
     network = pretrained(workspace)
-    start = start_of(settings_for(folder, init="tower"), workspace, print)
+    start = start_of(settings_for(folder, init="tower"), 0.25, workspace, print)
     assert start.has_trained_decoder
     assert start.network.head is None
     for name, tensor in state(network.encoder).items():
@@ -191,8 +190,8 @@ def test_encoder_and_decoder_are_taken_over_but_for_the_last_layer(
 def test_fresh_decoders_are_drawn_by_seed(folder: Path, workspace: Workspace) -> None:
     network = pretrained(workspace)
     settings = settings_for(folder, init="tower", fresh_decoder=True)
-    one, two = (start_of(settings, workspace, print) for _ in range(2))
-    other = start_of(with_training(settings, seed=1), workspace, print)
+    one, two = (start_of(settings, 0.25, workspace, print) for _ in range(2))
+    other = start_of(with_training(settings, seed=1), 0.25, workspace, print)
     name = "blocks.0.0.weight"
     weights = [state(start.network.decoder)[name] for start in (one, two, other)]
     assert not one.has_trained_decoder
@@ -204,7 +203,7 @@ def test_fresh_decoders_are_drawn_by_seed(folder: Path, workspace: Workspace) ->
 def test_methods_without_decoder_get_a_fresh_one(folder: Path, workspace: Workspace) -> None:
     network = pretrained(workspace, decoder=False)
     for init in ("simclr", "mine"):
-        start = start_of(settings_for(folder, init=init), workspace, print)
+        start = start_of(settings_for(folder, init=init), 0.25, workspace, print)
         assert (start.encoder, start.has_trained_decoder) == ("mine", False)
         for name, tensor in state(network.encoder).items():
             assert torch.equal(state(start.network.encoder)[name], tensor)
@@ -213,15 +212,15 @@ def test_methods_without_decoder_get_a_fresh_one(folder: Path, workspace: Worksp
 def test_other_resolutions_are_told(folder: Path, workspace: Workspace) -> None:
     pretrained(workspace, mpp=0.5)
     warned: list[str] = []
-    start_of(settings_for(folder, init="tower"), workspace, warned.append)
+    start_of(settings_for(folder, init="tower"), 0.25, workspace, warned.append)
     assert "learnt at 0.5 µm/px, and the pictures have 0.25" in warned[0]
 
 
 def test_encoders_that_are_not_there(folder: Path, workspace: Workspace) -> None:
     with pytest.raises(EncoderError, match="no encoder of method byol"):
-        finetune(settings_for(folder, init="byol"), workspace)
+        finetune_unet(settings_for(folder, init="byol"), workspace)
     with pytest.raises(EncoderError, match="unknown encoder 'towr'"):
-        finetune(settings_for(folder, init="towr"), workspace)
+        finetune_unet(settings_for(folder, init="towr"), workspace)
     assert not workspace.root.exists()
 
 
@@ -234,7 +233,7 @@ def test_a_busy_run_is_left_alone(folder: Path, workspace: Workspace) -> None:
         held_lock(home.lock(home.run("finetune-random")), wait=True),
         pytest.raises(StoreBusyError, match="another process is training"),
     ):
-        finetune(settings_for(folder), workspace)
+        finetune_unet(settings_for(folder), workspace)
 
 
 def test_a_full_disk_leaves_no_half_a_model(
@@ -248,10 +247,10 @@ def test_a_full_disk_leaves_no_half_a_model(
             monkeypatch.setattr(Path, "write_bytes", refuse)
 
     with pytest.raises(StorageError, match="no space left"):
-        finetune(settings_for(folder, steps=2), workspace, Full())
+        finetune_unet(settings_for(folder, steps=2), workspace, Full())
     monkeypatch.undo()
     assert not workspace.model("finetune-random").exists()
-    made = finetune(replace(settings_for(folder, steps=2), resume=True), workspace)
+    made = finetune_unet(replace(settings_for(folder, steps=2), resume=True), workspace)
     assert made.model.exists()  # of the checkpoint, without a step
 
 
@@ -294,6 +293,6 @@ def test_windows_cover_a_picture_once(size: tuple[int, int], overlap_px: int) ->
 def test_four_real_pictures_teach_nuclei(workspace: Workspace) -> None:
     names = tuple(sorted(path.stem for path in (REAL / "images").iterdir())[::8])
     settings = replace(settings_for(REAL, steps=120), only=names, backbone="resnet18")
-    made = finetune(with_training(settings, lr=1e-3, log_every=20), workspace)
+    made = finetune_unet(with_training(settings, lr=1e-3, log_every=20), workspace)
     # Everything foreground has 0.36 on these pictures.
     assert made.fitted.dice > 0.5

@@ -9,9 +9,10 @@ from wsi_tower.segment.finetune.settings import (
     TRAINING_DEFAULTS,
     FinetuneSettings,
 )
+from wsi_tower.segment.finetune.slides import annotated_tiles
 from wsi_tower.segment.finetune.split import LabelledSplit, split_by_seed
 from wsi_tower.segment.finetune.start import Start, start_of
-from wsi_tower.segment.finetune.tuning import Finetuned, finetune
+from wsi_tower.segment.finetune.tuning import Finetuned, finetune_unet
 
 __all__ = [
     "AUGMENT_DEFAULTS",
@@ -24,8 +25,9 @@ __all__ = [
     "LabelledSplit",
     "MaskObjective",
     "Start",
+    "annotated_tiles",
     "dice_and_cross_entropy",
-    "finetune",
+    "finetune_unet",
     "fit",
     "labelled_pictures",
     "mean_dice",

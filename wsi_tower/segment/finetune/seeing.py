@@ -41,7 +41,7 @@ def picture_probabilities(
     device = next(segmenter.parameters()).device
     line = np.minimum(np.arange(window_px), np.arange(window_px)[::-1]) + 1.0
     line = np.minimum(line, overlap_px + 1.0)
-    weight = np.outer(line, line).astype(np.float32)
+    weight: NDArray[np.float32] = np.outer(line, line).astype(np.float32)
     total = np.zeros((segmenter.classes, *whole.shape[:2]), np.float32)
     weights = np.zeros(whole.shape[:2], np.float32)
     for top in _starts(whole.shape[0], window_px, overlap_px):
@@ -53,7 +53,8 @@ def picture_probabilities(
             )
             total[:, *place] += segmenter.probabilities(images)[0].cpu().numpy() * weight
             weights[place] += weight
-    return (total / weights)[:, :height, :width]
+    found: NDArray[np.float32] = (total / weights)[:, :height, :width]
+    return found
 
 
 def mean_dice(
