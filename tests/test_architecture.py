@@ -40,7 +40,7 @@ KEPT_INSIDE = {
     "openslide": {"slides"},
     "tiffslide": {"slides"},
     "pydicom": {"slides"},
-    "tifffile": {"slides", "phantom"},
+    "tifffile": {"slides", "phantom", "segment"},
     "simplejpeg": {"jpeg"},
     "dask": {"batch"},
     "distributed": {"batch"},

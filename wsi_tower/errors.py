@@ -17,6 +17,7 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── ImpossiblePixelSizeError
     │   ├── ResolutionError                   finer than the slide has
     │   ├── TooSmallSlideError
+    │   ├── OtherResolutionError              no level of the resolution asked for
     │   ├── NativeTilesError                  its own tiles cannot be copied
     │   └── StainError                        its stain cannot be told
     ├── AnnotationError                       an annotation file cannot be understood
@@ -68,6 +69,7 @@ __all__ = [
     "NativeTilesError",
     "NoSlidesError",
     "OtherRankError",
+    "OtherResolutionError",
     "OtherSettingsError",
     "ResolutionError",
     "ScoreError",
@@ -167,6 +169,12 @@ class ResolutionError(SlideError):
     """Tiles finer than the slide were asked for."""
 
     reason = "finer-than-slide"
+
+
+class OtherResolutionError(SlideError):
+    """The slide has no level of the resolution that a network was trained at."""
+
+    reason = "other-resolution"
 
 
 class TooSmallSlideError(SlideError):

@@ -11,7 +11,7 @@ from wsi_tower.cli.pretrain_run import grouped_values
 from wsi_tower.errors import SettingsError
 from wsi_tower.memory import keep_freed_memory
 from wsi_tower.pretrain import settings_of
-from wsi_tower.segment.finetune import (
+from wsi_tower.segment import (
     AUGMENT_DEFAULTS,
     TRAINING_DEFAULTS,
     FinetuneSettings,

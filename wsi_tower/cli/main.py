@@ -12,6 +12,7 @@ __all__ = ["cli", "main"]
 
 VERBS = (
     *("tile", "pairs", "pretrain", "runs", "embed", "export"),
+    *("segment",),
     *("index", "query", "similar-map", "finetune", "evaluate"),
     *("info", "doctor", "demo", "phantom"),
 )

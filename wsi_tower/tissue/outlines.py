@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from wsi_tower.geometry import Level0Size
-    from wsi_tower.tissue.mask import TissueMask
+    from wsi_tower.tissue.mask import Mask, TissueMask
 
-__all__ = ["SIMPLIFY_PX", "tissue_outlines"]
+__all__ = ["SIMPLIFY_PX", "mask_outlines", "tissue_outlines"]
 
 SIMPLIFY_PX = 0.4
 """How far simplifying may move an outline, in mask pixels. Below a half, so that the cut corners of
@@ -34,21 +34,34 @@ def tissue_outlines(mask: TissueMask, size: Level0Size | None = None) -> MultiPo
         size: the slide's; outlines are cut off at its edge, beyond which the last mask pixels may
             reach. None: they are not.
     """
-    rings = [shapely.LinearRing(ring) for ring in rings_of(mask.tissue)]
-    if not rings:
-        return MultiPolygon()
-    areas = shapely.build_area(shapely.geometrycollections(rings))
-    scaled = shapely.transform(_simplified(areas), lambda points: points * mask.pitch_l0)
+    outlines = mask_outlines(mask.tissue)
+    if outlines.is_empty:
+        return outlines
+    scaled = shapely.transform(outlines, lambda points: points * mask.pitch_l0)
     return _polygons(scaled if size is None else _clipped(scaled, size))
 
 
-def _simplified(areas: BaseGeometry) -> BaseGeometry:
+def mask_outlines(mask: Mask, simplify_px: float = SIMPLIFY_PX) -> MultiPolygon:
+    """Outlines of a mask, with holes, in its pixels from its corner; see `tissue_outlines`.
+
+    Args:
+        mask: where: (H, W). Pixels that touch at a corner only are apart.
+        simplify_px: how far simplifying may move a line; 0 leaves every corner.
+    """
+    rings = [shapely.LinearRing(ring) for ring in rings_of(mask)]
+    if not rings:
+        return MultiPolygon()
+    areas = shapely.build_area(shapely.geometrycollections(rings))
+    return _polygons(_simplified(areas, simplify_px) if simplify_px else areas)
+
+
+def _simplified(areas: BaseGeometry, simplify_px: float) -> BaseGeometry:
     # Lines that are simplified one by one seldom meet, and keeping them apart takes ten times as
     # long; where some do meet, they are.
-    simple = shapely.simplify(areas, SIMPLIFY_PX, preserve_topology=False)
-    if shapely.is_valid(simple):
+    simple = shapely.simplify(areas, simplify_px, preserve_topology=False)
+    if shapely.is_valid(simple) and not shapely.is_empty(simple):
         return simple
-    return shapely.make_valid(shapely.simplify(areas, SIMPLIFY_PX, preserve_topology=True))
+    return shapely.make_valid(shapely.simplify(areas, simplify_px, preserve_topology=True))
 
 
 def _clipped(areas: BaseGeometry, size: Level0Size) -> BaseGeometry:

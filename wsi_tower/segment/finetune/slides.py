@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
+import shapely.affinity
 
 from wsi_tower.annotations import (
     TumourClasses,
@@ -123,15 +124,20 @@ def _pictures(
     for row in rows:
         mask = np.zeros((store.plan.tile_px, store.plan.tile_px), np.bool_)
         if shown[row]:
-            x, y = map(int, xy_l0[row])
-            part = shapely.intersection(area, shapely.box(x, y, x + side_l0, y + side_l0))
-            for polygon in shapely.get_parts(part):
-                if isinstance(polygon, shapely.Polygon):  # a rim that is only touched is a line
-                    moved = shapely.transform(polygon, lambda points, x=x, y=y: points - (x, y))
-                    draw_polygon(mask, moved, side_l0 / store.plan.tile_px)
+            _draw(mask, area, xy_l0[row], side_l0)
         rgb = store.pixels[[int(row)]][0]
         labels = np.where(mask, 255, 0).astype(np.uint8)
         yield LabelledPicture(f"{slide_id}/{row}", rgb, labels, slide_id)
+
+
+def _draw(mask: NDArray[np.bool_], area: Area, corner_l0: NDArray[np.int64], side_l0: int) -> None:
+    """Set the pixels of a tile whose centres lie in an area."""
+    x, y = map(int, corner_l0)
+    part = shapely.intersection(area, shapely.box(x, y, x + side_l0, y + side_l0))
+    moved = shapely.affinity.translate(part, -x, -y)
+    for polygon in shapely.get_parts(moved):
+        if isinstance(polygon, shapely.Polygon):  # a rim that is only touched is a line
+            draw_polygon(mask, polygon, side_l0 / len(mask))
 
 
 def _drawn(shown: NDArray[np.bool_], most: int, seed: int) -> NDArray[np.int64]:
