@@ -4,7 +4,8 @@
 
 Networks are trained on the 30 pictures without masks; masks score the end of a run and choose
 nothing, but for the column ``labelled_channel``, which shows what a choice by labels would have
-given. Run it again to go on: a run that OUT/runs.csv has is not made again. OUT/table.md has it all.
+given. Run it again to go on: a run that OUT/runs.csv has is not made again. OUT/table.md shows
+all.
 """
 
 from __future__ import annotations
@@ -106,8 +107,12 @@ def _untrained_row(seed: int, pictures: list[Any]) -> dict[str, Any]:
     net = ConfidenceNet().eval().fused().to(memory_format=torch.channels_last)
     choice = choose_channel(net, [rgb for rgb, _ in pictures[::3]], 0.25)
     return {
-        **{"configuration": "untrained", "seed": seed, "steps": 0, "channel": choice.channel},
-        **{"criterion": round(choice.share, 4), "is_plausible": choice.is_plausible},
+        "configuration": "untrained",
+        "seed": seed,
+        "steps": 0,
+        "channel": choice.channel,
+        "criterion": round(choice.share, 4),
+        "is_plausible": choice.is_plausible,
         **_scored(net, choice.channel, pictures),
     }
 
@@ -128,9 +133,13 @@ def _trained_row(
     seconds = round(time.perf_counter() - began)
     choice = learnt.choice
     return {
-        **{"configuration": name, "seed": seed, "steps": learnt.steps, "seconds": seconds},
-        **{"channel": choice.channel, "criterion": round(choice.share, 4)},
-        **{"is_plausible": choice.is_plausible},
+        "configuration": name,
+        "seed": seed,
+        "steps": learnt.steps,
+        "seconds": seconds,
+        "channel": choice.channel,
+        "criterion": round(choice.share, 4),
+        "is_plausible": choice.is_plausible,
         **_scored(learnt.net, choice.channel, pictures),
     }
 

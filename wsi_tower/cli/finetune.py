@@ -19,6 +19,7 @@ Examples:
   wsi-tower finetune --init random --images … --masks … --mpp 0.25      what the others must beat
   wsi-tower finetune --init tower --fresh-decoder --images … --masks … --mpp 0.25 --name control
   wsi-tower finetune --init simclr --labels 5% --images … --masks … --mpp 0.25
+  wsi-tower finetune --init tower --annotations qupath/ --class-name Gland
   wsi-tower finetune --init tower --set train.lr=3e-4 --set augment.stain=0.1 …
   wsi-tower segment --model finetune-tower              what it is for
 
@@ -39,6 +40,18 @@ Settings for --set: augment.NAME and train.NAME (docs/finetune.md).
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of pictures.")
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder of their masks.")
 @click.option("--mpp", type=float, help="Resolution of the pictures in µm/px.")
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    help="Folder of outlines on the workspace's slides, in place of images and masks.",
+)
+@click.option(
+    "--tiles-per-slide",
+    type=int,
+    default=400,
+    show_default=True,
+    help="Most tiles of an annotated slide.",
+)
 @click.option("--name", help="Of the run and the model.  [default: finetune-INIT]")
 @click.option("--backbone", default="resnet18", show_default=True, help="Encoder of --init random.")
 @click.option("--fresh-decoder", is_flag=True, help="Leave out a decoder that was pre-trained.")

@@ -11,7 +11,13 @@ from wsi_tower.cli.pretrain_run import grouped_values
 from wsi_tower.errors import SettingsError
 from wsi_tower.memory import keep_freed_memory
 from wsi_tower.pretrain import settings_of
-from wsi_tower.segment.finetune import FinetuneSettings, FinetuneWatcher, finetune
+from wsi_tower.segment import (
+    AUGMENT_DEFAULTS,
+    TRAINING_DEFAULTS,
+    FinetuneSettings,
+    FinetuneWatcher,
+    finetune_unet,
+)
 from wsi_tower.training import AugmentSettings, TrainSettings
 from wsi_tower.workspace import Workspace
 
@@ -23,13 +29,6 @@ if TYPE_CHECKING:
     from wsi_tower.training import Progress
 
 __all__ = ["FinetuneRequest", "FinetuneSummary", "run_finetune"]
-
-_NEEDED = {
-    "images": "the folder of pictures",
-    "masks": "the folder of their masks",
-    "mpp": "the resolution of the pictures in µm/px, such as 0.25 for 40x: flat images do not "
-    "tell it, and slides are segmented at it",
-}
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,12 @@ class FinetuneRequest:
         Raises:
             SettingsError: a value is missing, or cannot be right.
         """
-        for name, what in _NEEDED.items():
-            if values[name] is None:
-                raise SettingsError(f"--{name} is missing: give {what}")
         groups = grouped_values(values.pop("values"), ("augment", "train"))
         taken = {name: values.pop(name) for name in ("steps", "batch_size", "lr", "device", "seed")}
-        base = taken | {"optimiser": "adam", "weight_decay": 0.0, "watch_every": 0, "log_every": 50}
+        base = dict(TRAINING_DEFAULTS) | taken
         training = settings_of(TrainSettings, groups["train"], "training", base)
-        looks = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.03, "stain": 0.05}
-        crop = {"crop_px": values.pop("crop_px")}
-        augment = settings_of(AugmentSettings, groups["augment"], "augmentation", looks | crop)
+        base = dict(AUGMENT_DEFAULTS) | {"crop_px": values.pop("crop_px")}
+        augment = settings_of(AugmentSettings, groups["augment"], "augmentation", base)
         for name in ("labels", "validation"):
             values[name] = _share(f"--{name}", values[name])
         values["only"] = tuple(values["only"])
@@ -104,11 +99,11 @@ def run_finetune(request: FinetuneRequest) -> FinetuneSummary:
     """Fine-tune, telling how it goes.
 
     Raises:
-        WsiTowerError: see `finetune`.
+        WsiTowerError: see `finetune_unet`.
     """
     keep_freed_memory()  # activations of some megabytes come and go at each step
     watcher = _Told(quiet=request.quiet)
-    made = finetune(request.settings, request.workspace, watcher)
+    made = finetune_unet(request.settings, request.workspace, watcher)
     fitted = made.fitted
     return FinetuneSummary(
         name=made.name,

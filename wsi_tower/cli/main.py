@@ -12,7 +12,8 @@ __all__ = ["cli", "main"]
 
 VERBS = (
     *("tile", "pairs", "pretrain", "runs", "embed", "export"),
-    *("index", "query", "similar-map", "finetune", "segment", "evaluate"),
+    *("segment",),
+    *("index", "query", "similar-map", "finetune", "evaluate"),
     *("info", "doctor", "demo", "phantom"),
 )
 """In the order that a new user meets them."""

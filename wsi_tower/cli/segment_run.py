@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentRequest", "run_segment"]
 
+COVER_UM = 25.0
+"""Side of a place for which the picture tells how much is object."""
 _SETTINGS = SegmentSettings.__dataclass_fields__.keys()
 _FORWARD = ForwardSettings.__dataclass_fields__.keys()
 
@@ -133,7 +135,7 @@ def segment_and_draw(job: SegmentJob, wait: bool, progress: Progress) -> Outcome
             image = segmentation_picture(
                 store.thumbnail,
                 record,
-                object_cover(job.path, store.thumbnail.pitch_l0),
+                object_cover(job.path, COVER_UM / slide.mpp.mean),
                 segmented_fields(job.path, slide),
                 store.slide.mpp,
             )

@@ -92,8 +92,10 @@ class ConfidenceNet(nn.Module):
 
 @torch.no_grad()
 def _fuse(convolution: nn.Conv2d, norm: nn.BatchNorm2d, into: nn.Module) -> None:
-    assert norm.running_mean is not None and norm.running_var is not None
-    assert isinstance(into, nn.Conv2d) and into.bias is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert isinstance(into, nn.Conv2d)
+    assert into.bias is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     into.weight.copy_(convolution.weight * scale[:, None, None, None])
     into.bias.copy_(norm.bias - norm.running_mean * scale)

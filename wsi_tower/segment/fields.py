@@ -72,7 +72,7 @@ def object_cover(path: Path, pitch_l0: float) -> ObjectCover:
     return ObjectCover(_means(levels[number], side), side * 2**number * own_l0)
 
 
-def segmented_fields(path: Path, slide: Slide, side_um: float = 200.0) -> list[SegmentedField]:
+def segmented_fields(path: Path, slide: Slide, side_um: float = 160.0) -> list[SegmentedField]:
     """Up to three squares of a slide: the one most covered by objects, and two with less.
 
     Args:
@@ -107,7 +107,10 @@ def _field(
 ) -> SegmentedField:
     side = round(pitch_l0 / raster.pitch_l0)
     height, width = labels.shape
-    top, left = (min(place * side, max(0, end - side)) for place, end in zip(cell, (height, width)))
+    top, left = (
+        min(place * side, max(0, end - side))
+        for place, end in zip(cell, (height, width), strict=True)
+    )
     ids = np.asarray(labels[top : top + side, left : left + side], np.uint32)
     rgb = raster.read(slide, LevelBox(left, top, ids.shape[1], ids.shape[0]))
     sides = (round(value * raster.pitch_l0) for value in (left, top, ids.shape[1], ids.shape[0]))

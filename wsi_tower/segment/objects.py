@@ -39,9 +39,9 @@ def label_objects(mask: NDArray[np.bool_], *, split_px: float | None = None) -> 
     from skimage.segmentation import watershed
 
     distance = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    distance = np.ascontiguousarray(cv2.GaussianBlur(distance, (0, 0), _SMOOTHING_PX), np.float32)
-    markers = _middles(distance, mask, split_px)
-    parts: NDArray[np.int32] = watershed(-distance, markers, mask=mask).astype(np.int32)
+    smooth = np.asarray(cv2.GaussianBlur(distance, (0, 0), _SMOOTHING_PX), np.float32)
+    markers = _middles(smooth, whole, split_px)
+    parts: NDArray[np.int32] = watershed(-smooth, markers, mask=mask).astype(np.int32)
     # A small object beside a large one may have no middle of its own.
     without = _connected(mask & (parts == 0))
     parts[without > 0] = without[without > 0] + parts.max()
@@ -55,11 +55,16 @@ def _connected(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def _middles(
-    distance: NDArray[np.float32], mask: NDArray[np.bool_], split_px: float
+    distance: NDArray[np.float32], whole: NDArray[np.int32], split_px: float
 ) -> NDArray[np.int32]:
+    """Numbered places that lie farther from the rim than all around them; 0 elsewhere."""
     reach = max(1, round(split_px))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    highest = distance >= cv2.dilate(distance, disc)
-    labels = np.empty(mask.shape, np.int32)
-    cv2.connectedComponents((highest & mask).view(np.uint8), labels, connectivity=8)
-    return labels
+    highest = (distance >= cv2.dilate(distance, disc)) & (whole > 0)
+    middles = np.zeros(whole.shape, np.int32)
+    cv2.connectedComponents(highest.view(np.uint8), middles, connectivity=8)
+    # Objects that touch at a corner have middles of their own there, too.
+    pairs = np.stack([middles[highest], whole[highest]], axis=1)
+    _, numbers = np.unique(pairs, axis=0, return_inverse=True)
+    middles[highest] = numbers.ravel() + 1
+    return middles

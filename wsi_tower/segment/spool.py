@@ -27,7 +27,7 @@ class BandSpool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = TemporaryFile(dir=folder)
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed by __exit__
         self._bands: list[tuple[int, tuple[int, ...]]] = []
 
     def add(self, numbers: NDArray[np.uint32]) -> None:

@@ -73,8 +73,9 @@ class WindowGrid:
         down = [self._reach(row, mask_px) for row in range(self.rows)]
         across = [self._reach(column, mask_px) for column in range(self.columns)]
         for row, rows in enumerate(down):
-            band = tissue[rows].any(axis=0)
-            found[row] = [band[columns].any() for columns in across] if band.any() else False
+            band = np.asarray(tissue[rows].any(axis=0))
+            if band.any():
+                found[row] = [band[columns].any() for columns in across]
         return found
 
     def _ramps(self, number: int, count: int) -> NDArray[np.float64]:
@@ -83,7 +84,12 @@ class WindowGrid:
         width = max(self.overlap_px / 2, 1e-6)
         rising = np.clip(place / width + 0.5, 0, 1)
         falling = 1 - np.clip((place - self.step_px) / width + 0.5, 0, 1)
-        return (rising if number else 1.0) * (falling if number < count - 1 else 1.0)
+        if number == 0:
+            rising[:] = 1
+        if number == count - 1:
+            falling[:] = 1
+        weights: NDArray[np.float64] = rising * falling
+        return weights
 
     def _reach(self, number: int, mask_px: float) -> slice:
         """Mask pixels along one axis that a window counts for, and one more on either side."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wsi_tower.segment.joining import ObjectTable
     from wsi_tower.segment.raster import SlideRaster
     from wsi_tower.segment.record import SegmentationRecord
-    from wsi_tower.segment.settings import SegmentSettings
+    from wsi_tower.segment.settings import SegmentFormat, SegmentSettings
     from wsi_tower.segment.spool import BandSpool
 
 __all__ = ["FoundObjects", "write_segmentation"]
@@ -107,7 +107,7 @@ def write_segmentation(
 
 @contextmanager
 def _outlines_to(
-    files: dict[str, Path],
+    files: dict[SegmentFormat, Path],
     found: FoundObjects,
     record: SegmentationRecord,
     settings: SegmentSettings,

@@ -38,8 +38,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(pictures: Path, **values: object) -> NucleiSettings:
     told = {
-        **{"images": pictures, "image_px": 96, "crop_px": 64, "batch_size": 3, "device": "cpu"},
-        **{"contrast": SMALL, "max_steps": 40},
+        "images": pictures,
+        "image_px": 96,
+        "crop_px": 64,
+        "batch_size": 3,
+        "device": "cpu",
+        "contrast": SMALL,
+        "max_steps": 40,
     }
     return NucleiSettings(**(told | values))  # type: ignore[arg-type]
 

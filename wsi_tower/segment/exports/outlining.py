@@ -66,10 +66,9 @@ class BandOutliner:
             top: number of the band's first row.
             ids: of the band's pixels, 0 for none: (rows, width).
         """
-        goes_on = set(np.unique(ids[-1]).tolist())
-        for number in [one for one in self._open if one not in goes_on]:
-            if not (ids[0] == number).any():
-                yield number, self._outlined(number, None)
+        begins, goes_on = (set(np.unique(row).tolist()) for row in (ids[0], ids[-1]))
+        for number in [one for one in self._open if one not in begins]:
+            yield number, self._outlined(number, None)
         for number, piece in _pieces(top, ids):
             if number in goes_on:
                 self._open.setdefault(number, []).append(_Kept.of(piece))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tifffile import TiffWriter
@@ -50,7 +50,7 @@ def write_ome_tiff(path: Path, labels: Path, name: str, pixel_um: tuple[float, f
             _write(writer, level, subfiletype=1, metadata=None)
 
 
-def _write(writer: TiffWriter, level: LabelLevel, **more: object) -> None:
+def _write(writer: TiffWriter, level: LabelLevel, **more: Any) -> None:
     writer.write(
         _tiles(level),
         shape=level.shape,

@@ -215,9 +215,9 @@ def fit(
             if is_last or fitting.step % training.log_every == 0:
                 pace = (fitting.step - seen) * training.batch_size
                 values["images_per_s"] = pace / (time.perf_counter() - since)
-                values["val_dice"] = fitting.validated()
+                values["val_dice"] = dice = fitting.validated()
                 log.add(fitting.step, values)
-                watcher.validated(now, values["val_dice"], fitting.best.dice)
+                watcher.validated(now, dice, fitting.best.dice)
                 since, seen = time.perf_counter(), fitting.step
             is_due = fitting.step % training.checkpoint_every == 0
             is_interrupted = interruption.is_anywhere()

@@ -33,6 +33,13 @@ class LabelledPicture:
     """(H, W, 3), red first."""
     mask: NDArray[np.uint8]
     """(H, W): 255 is foreground, 0 the rest."""
+    slide_id: str | None = None
+    """Slide that it is a tile of; None: it is a picture of its own."""
+
+    @property
+    def group(self) -> str:
+        """What trains or validates as a whole: its slide, or itself."""
+        return self.name if self.slide_id is None else self.slide_id
 
     @property
     def is_empty(self) -> bool:

@@ -39,9 +39,9 @@ def picture_probabilities(
     height, width = rgb.shape[:2]
     whole = mirrored_to(rgb, window_px)
     device = next(segmenter.parameters()).device
-    line = np.minimum(np.arange(window_px), np.arange(window_px)[::-1]) + 1.0
-    line = np.minimum(line, overlap_px + 1.0)
-    weight = np.outer(line, line).astype(np.float32)
+    steps = np.arange(window_px)
+    line = np.minimum(np.minimum(steps, steps[::-1]), overlap_px).astype(np.float32) + 1
+    weight = np.outer(line, line)
     total = np.zeros((segmenter.classes, *whole.shape[:2]), np.float32)
     weights = np.zeros(whole.shape[:2], np.float32)
     for top in _starts(whole.shape[0], window_px, overlap_px):
@@ -53,13 +53,13 @@ def picture_probabilities(
             )
             total[:, *place] += segmenter.probabilities(images)[0].cpu().numpy() * weight
             weights[place] += weight
-    return (total / weights)[:, :height, :width]
+    return (total / weights)[:, :height, :width].astype(np.float32, copy=False)
 
 
 def mean_dice(
     segmenter: Segmenter, pictures: Sequence[LabelledPicture], window_px: int, threshold: float
 ) -> float:
-    """Mean over pictures of the first class's Dice: 2 |A ∩ B| / (|A| + |B|); 1 where both are empty.
+    """Mean over pictures of the first class's Dice: 2 |A ∩ B| / (|A| + |B|); 1 if both are empty.
 
     The segmenter is in eval mode for the time.
     """

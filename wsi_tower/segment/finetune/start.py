@@ -45,12 +45,18 @@ class Start:
 
 
 def start_of(
-    settings: FinetuneSettings, workspace: Workspace, warn: Callable[[str], None]
+    settings: FinetuneSettings, mpp: float, workspace: Workspace, warn: Callable[[str], None]
 ) -> Start:
     """The network that the settings ask for; what is fresh in it is drawn by seed.
 
     A decoder that was pre-trained keeps all but its last layer, which made pictures (Chen et al.
     2023 begin that layer anew, too). Heads for contrasts are left behind.
+
+    Args:
+        settings: whose encoder, and what is fresh.
+        mpp: resolution of the pictures in µm/px.
+        workspace: has the encoders.
+        warn: hears where the encoder learnt at another resolution.
 
     Raises:
         EncoderError: there is no such encoder, or it gives no maps of features.
@@ -64,7 +70,8 @@ def start_of(
             decoder = UNetDecoder.on(encoder, 1, settings.decoder_widths)
             return Start(Network(encoder, decoder=decoder), "random", {}, False)
         loaded = _loaded(settings.init, workspace)
-        return _started(loaded, settings, warn)
+        _tell_resolution(loaded, mpp, warn)
+        return _started(loaded, settings)
 
 
 def _loaded(init: str, workspace: Workspace) -> LoadedEncoder:
@@ -72,20 +79,22 @@ def _loaded(init: str, workspace: Workspace) -> LoadedEncoder:
     return load_encoder(name, workspace=workspace)
 
 
-def _started(
-    loaded: LoadedEncoder, settings: FinetuneSettings, warn: Callable[[str], None]
-) -> Start:
+def _tell_resolution(loaded: LoadedEncoder, mpp: float, warn: Callable[[str], None]) -> None:
+    record = loaded.record
+    there = record.origin.mpp
+    if there is not None and not 1 / _CLOSE <= there / mpp <= _CLOSE:
+        warn(
+            f"encoder {record.name} learnt at {there:g} µm/px, and the pictures have {mpp:g}: what "
+            f"it knows may be of another size"
+        )
+
+
+def _started(loaded: LoadedEncoder, settings: FinetuneSettings) -> Start:
     record, encoder = loaded.record, loaded.network.encoder
     if encoder.in_channels != 3:
         raise SettingsError(
             f"encoder {record.name} is for pictures of {encoder.in_channels} channel(s), and "
             f"segmenters see colour; train one on colour, or take another --init"
-        )
-    there = record.origin.mpp
-    if there is not None and not 1 / _CLOSE <= there / settings.mpp <= _CLOSE:
-        warn(
-            f"encoder {record.name} learnt at {there:g} µm/px, and the pictures have "
-            f"{settings.mpp:g}: what it knows may be of another size"
         )
     trained = loaded.network.decoder
     is_kept = isinstance(trained, UNetDecoder) and not settings.fresh_decoder

@@ -1,4 +1,4 @@
-"""`finetune`: from an encoder and labelled pictures to a model that segments."""
+"""`finetune_unet`: from an encoder and labelled pictures to a model that segments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from wsi_tower.records import digest, held_lock, remove_folder
 from wsi_tower.runs import begin_run, recorded_ending
 from wsi_tower.segment.finetune.fitting import FinetuneWatcher, Fitted, fit
 from wsi_tower.segment.finetune.pictures import labelled_pictures
+from wsi_tower.segment.finetune.slides import annotated_tiles
 from wsi_tower.segment.finetune.split import split_by_seed
 from wsi_tower.segment.finetune.start import start_of
 from wsi_tower.training import Ranks, Run
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsi_tower.models import SegmenterRecord
+    from wsi_tower.segment.finetune.pictures import LabelledPicture
     from wsi_tower.segment.finetune.settings import FinetuneSettings
     from wsi_tower.segment.finetune.split import LabelledSplit
     from wsi_tower.segment.finetune.start import Start
     from wsi_tower.workspace import Workspace
 
-__all__ = ["METHOD", "Finetuned", "finetune"]
+__all__ = ["METHOD", "Finetuned", "finetune_unet"]
 
 METHOD = "finetune"
 
@@ -52,7 +54,7 @@ class Finetuned:
     """How long it took, this time."""
 
 
-def finetune(
+def finetune_unet(
     settings: FinetuneSettings, workspace: Workspace, watcher: FinetuneWatcher | None = None
 ) -> Finetuned:
     """Learn to segment from labelled pictures, beginning with a pre-trained encoder.
@@ -64,6 +66,8 @@ def finetune(
 
     Raises:
         SettingsError: a setting cannot be.
+        NoSlidesError: the workspace has no tile stores, and annotations need some.
+        AnnotationError: annotations cannot be understood, or reach beyond their slide.
         LabelError: images and masks do not fit together, or nothing can be learnt from them.
         EncoderError: there is no encoder of that name or method, or it gives no maps.
         CorruptStoreError: the encoder's folder is damaged.
@@ -78,11 +82,11 @@ def finetune(
     _check_alone()
     # Nothing is written, and nothing removed, before all is known to be sound.
     name = checked_model_name(settings.name or f"{METHOD}-{slug(settings.init)}")
-    pictures = labelled_pictures(settings.images, settings.masks, settings.only, watcher.warned)
+    pictures, mpp = _pictures(settings, workspace, watcher)
     seed = settings.training.seed
     split = split_by_seed(pictures, settings.labels, settings.validation, seed, watcher.warned)
-    start = start_of(settings, workspace, watcher.warned)
-    recipe = _recipe(settings, start, split)
+    start = start_of(settings, mpp, workspace, watcher.warned)
+    recipe = _recipe(settings, start, split) | {"mpp": mpp}
     home = workspace.prepared()
     folder = home.run(name)
     with _owned(home, folder):
@@ -98,6 +102,27 @@ def finetune(
             ending.has_stopped_early = fitted.has_stopped_early
     seconds = round(time.perf_counter() - began, 1)
     return Finetuned(name, folder, home.model(name), record, fitted, split, seconds)
+
+
+def _pictures(
+    settings: FinetuneSettings, workspace: Workspace, watcher: FinetuneWatcher
+) -> tuple[list[LabelledPicture], float]:
+    """The labelled pictures, and their µm/px."""
+    if settings.annotations is not None:
+        return annotated_tiles(
+            workspace,
+            settings.annotations,
+            settings.class_name,
+            settings.tiles_per_slide,
+            settings.training.seed,
+            watcher.warned,
+        )
+    # The settings refuse to go without.
+    assert settings.images is not None
+    assert settings.masks is not None
+    assert settings.mpp is not None
+    found = labelled_pictures(settings.images, settings.masks, settings.only, watcher.warned)
+    return found, settings.mpp
 
 
 def _check_alone() -> None:
@@ -135,11 +160,12 @@ def _told(
     settings: FinetuneSettings, split: LabelledSplit, recipe: dict[str, Any]
 ) -> dict[str, Any]:
     """A run's settings, to read and to compare."""
+    slides = {picture.slide_id for picture in split.training}
     decisive = {"training": settings.training.that_move_weights(), **recipe}
     return {
         "method": METHOD,
         "settings_digest": digest(decisive),
-        "counts": {"slides": 0, "tiles": len(split.training)},
+        "counts": {"slides": len(slides - {None}), "tiles": len(split.training)},
         "training": asdict(settings.training),
         **recipe,
     }
@@ -158,7 +184,7 @@ def _saved(
         name,
         METHOD,
         (settings.class_name,),
-        settings.mpp,
+        recipe["mpp"],
         settings.augment.crop_px,
         settings.threshold,
         settings=told | {"training": settings.training.that_move_weights()},

@@ -47,8 +47,10 @@ class ChannelChoice:
 
 
 def best_of(shares: Sequence[float], areas_um2: Sequence[float]) -> ChannelChoice:
-    """Choose a channel: of those whose objects have the size of nuclei, the one whose mask explains
-    most of haematoxylin's variance; where none has such objects, the one that explains most.
+    """Choose a channel by haematoxylin and size.
+
+    Of those whose objects have the size of nuclei, it is the one whose mask explains most of
+    haematoxylin's variance; where none has such objects, the one that explains most.
 
     Args:
         shares: criterion of each channel.
@@ -89,8 +91,10 @@ def picture_confidences(net: ConfidenceNet, rgb: NDArray[np.uint8]) -> NDArray[n
 
 
 def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask (H, W) after the publication's clean-up: opened and closed by a disc of radius 3, then
-    opened and closed by one of radius 1. Beyond the edges nothing is."""
+    """A mask (H, W) after the publication's clean-up.
+
+    Opened and closed by a disc of radius 3, then by one of radius 1. Beyond the edges is nothing.
+    """
     margin = 8
     result = np.pad(mask, margin).astype(np.uint8)
     for radius in (3, 1):

@@ -252,7 +252,8 @@ def _with_crop(settings: NucleiSettings, pictures: NucleiPictures) -> NucleiSett
 
 
 def _training(settings: NucleiSettings, seed: int) -> TrainSettings:
-    assert settings.max_steps is not None and settings.lr is not None
+    assert settings.max_steps is not None
+    assert settings.lr is not None
     return TrainSettings(
         steps=settings.max_steps,
         batch_size=settings.batch_size,

@@ -1,5 +1,7 @@
-"""What a window is, which are drawn, and what they lose: Boserup and Selvan 2023, released code's
-values (`ContrastSettings`)."""
+"""What a window is, which are drawn, and what they lose (Boserup and Selvan 2023).
+
+Values are those of the authors' released settings, see `ContrastSettings`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ __all__ = [
     "drawn_places",
     "pixel_entropy",
     "similarities",
-    "windows_at",
     "window_means",
+    "windows_at",
 ]
 
 _LEAST_LOG = -100.0
