@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ Examples:
   wsi-tower segment --model nuclei --split              touching nuclei apart
   wsi-tower segment --model nuclei --format geojson --format csv --format tiff
   wsi-tower segment --model nuclei --resample --device cuda --batch-size 32
+  wsi-tower segment --method patch-contrast             nuclei without labels
 """
 
 
@@ -25,6 +27,29 @@ Examples:
 @click.argument("slides", nargs=-1, metavar="[SLIDES]...")
 @shared_options("workspace", "overwrite", "json", "verbose")
 @click.option("--model", default="", help="One of the workspace, or the path of its folder.")
+@click.option(
+    "--method",
+    type=click.Choice(["patch-contrast"]),
+    help="Instead of --model: the newest of this method, learnt first where there is none.",
+)
+@click.option("--images", type=click.Path(path_type=Path), help="Flat pictures to learn from.")
+@click.option("--images-mpp", type=float, help="Their resolution in µm/px.")
+@click.option(
+    "--preset",
+    type=click.Choice(["taught", "published"]),
+    default="taught",
+    show_default=True,
+    help="How it is learnt.",
+)
+@click.option("--max-steps", type=click.IntRange(min=1), help="Most steps of learning.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Networks learnt; the best by haematoxylin is kept.",
+)
+@click.option("--relearn", is_flag=True, help="Learn anew though there is a model.")
 @click.option("--name", default="", help="Of the results' folder.  [default: the model's]")
 @click.option(
     "--threshold", type=float, help="Least probability of an object.  [default: the model's]"
@@ -98,7 +123,9 @@ def command(*, shared: Shared, **values: Any) -> None:
     tables to segmentations/MODEL, and a report to look at. A slide that cannot be used becomes a
     row in the report; the others go on. Run it again to resume.
     """
+    from wsi_tower.cli.segment_learn import chosen_model
     from wsi_tower.cli.segment_run import SegmentRequest, run_segment
 
+    values["model"] = chosen_model(shared, **values)
     summary, folder = run_segment(SegmentRequest.parsed(shared, **values))
     told_summary(summary, shared, shared.workspace / "segmentations" / folder)

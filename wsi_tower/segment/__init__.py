@@ -31,11 +31,18 @@ if TYPE_CHECKING:
         mean_dice,
         picture_probabilities,
     )
+    from wsi_tower.segment.nuclei import (
+        PATCH_CONTRAST,
+        LearntNuclei,
+        NucleiSettings,
+        learn_nuclei,
+    )
     from wsi_tower.segment.segmenting import SegmentJob, SegmentRecipe, segment_slide
     from wsi_tower.segment.settings import SegmentFormat, SegmentSettings
 
 __all__ = [
     "AUGMENT_DEFAULTS",
+    "PATCH_CONTRAST",
     "TRAINING_DEFAULTS",
     "FinetuneSettings",
     "FinetuneWatcher",
@@ -43,6 +50,8 @@ __all__ = [
     "Fitted",
     "LabelledPicture",
     "LabelledSplit",
+    "LearntNuclei",
+    "NucleiSettings",
     "ObjectCover",
     "SegmentFormat",
     "SegmentJob",
@@ -55,6 +64,7 @@ __all__ = [
     "finetune_unet",
     "label_objects",
     "labelled_pictures",
+    "learn_nuclei",
     "mean_dice",
     "object_cover",
     "picture_probabilities",
@@ -65,6 +75,7 @@ __all__ = [
 
 _LATER = {
     "AUGMENT_DEFAULTS": "finetune",
+    "PATCH_CONTRAST": "nuclei",
     "TRAINING_DEFAULTS": "finetune",
     "FinetuneSettings": "finetune",
     "FinetuneWatcher": "finetune",
@@ -72,14 +83,17 @@ _LATER = {
     "Fitted": "finetune",
     "LabelledPicture": "finetune",
     "LabelledSplit": "finetune",
-    "finetune_unet": "finetune",
-    "labelled_pictures": "finetune",
-    "mean_dice": "finetune",
-    "picture_probabilities": "finetune",
+    "LearntNuclei": "nuclei",
+    "NucleiSettings": "nuclei",
     "SegmentFormat": "settings",
     "SegmentJob": "segmenting",
     "SegmentRecipe": "segmenting",
     "SegmentSettings": "settings",
+    "finetune_unet": "finetune",
+    "labelled_pictures": "finetune",
+    "learn_nuclei": "nuclei",
+    "mean_dice": "finetune",
+    "picture_probabilities": "finetune",
     "segment_slide": "segmenting",
 }
 """Names by the module that has them."""

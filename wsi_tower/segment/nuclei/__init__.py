@@ -13,7 +13,7 @@ from wsi_tower.segment.nuclei.haematoxylin import (
     otsu_thresholds,
     smoothed_haematoxylin,
 )
-from wsi_tower.segment.nuclei.learning import METHOD, LearntNet, LearntNuclei, learn_nuclei
+from wsi_tower.segment.nuclei.learning import PATCH_CONTRAST, LearntNet, LearntNuclei, learn_nuclei
 from wsi_tower.segment.nuclei.objective import PatchContrast
 from wsi_tower.segment.nuclei.settings import (
     ContrastSettings,
@@ -23,7 +23,7 @@ from wsi_tower.segment.nuclei.settings import (
 )
 
 __all__ = [
-    "METHOD",
+    "PATCH_CONTRAST",
     "ChannelChoice",
     "ContrastSettings",
     "LearntNet",

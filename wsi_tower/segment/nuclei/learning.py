@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from wsi_tower.segment.nuclei.settings import NucleiSettings
     from wsi_tower.workspace import Workspace
 
-__all__ = ["METHOD", "LearntNet", "LearntNuclei", "learn_nuclei", "train_net"]
+__all__ = ["PATCH_CONTRAST", "LearntNet", "LearntNuclei", "learn_nuclei", "train_net"]
 
-METHOD = "patch-contrast"
+PATCH_CONTRAST = "patch-contrast"
 _SAVED_CLASS = "nucleus"
 _LOOKED_AT = 10
 """Pictures by which channel and seed are chosen."""
@@ -221,7 +221,7 @@ def train_net(
         if not any(folder.glob("checkpoints/step-*.pt")):
             begin_run(folder, _told(training, recipe, len(pictures.source)))
         with recorded_ending(folder) as ending:
-            told = Run(folder, METHOD, recipe, settings.resume)
+            told = Run(folder, PATCH_CONTRAST, recipe, settings.resume)
             result = train(objective, network, feed, training, told, watcher)
             learnt = cast("ConfidenceNet", objective.learnt(network).decoder)
             net = learnt.eval().fused().cpu().to(memory_format=torch.channels_last)
@@ -300,7 +300,7 @@ def _told(training: TrainSettings, recipe: dict[str, Any], count: int) -> dict[s
     """A run's settings, to read and to compare."""
     decisive = {"training": training.that_move_weights(), **recipe}
     return {
-        "method": METHOD,
+        "method": PATCH_CONTRAST,
         "settings_digest": digest(decisive),
         "counts": {"slides": 0, "tiles": count},
         **decisive,
@@ -321,7 +321,7 @@ def _saved(
     tried = [{"seed": one.seed, "steps": one.steps, "choice": plain(one.choice)} for one in nets]
     origin = SegmenterOrigin(
         name,
-        METHOD,
+        PATCH_CONTRAST,
         (_SAVED_CLASS,),
         pictures.mpp,
         cast("int", settings.crop_px),
