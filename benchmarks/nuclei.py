@@ -66,9 +66,11 @@ def _pictures(data: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
     found = []
     for path in sorted((data / "images").iterdir()):
         (mask,) = (data / "masks").glob(f"{path.stem}.*")
-        rgb = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        truth = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
-        found.append((rgb, (truth.reshape(*truth.shape[:2], -1)[..., 0] > 0)))
+        bgr, truth = cv2.imread(str(path)), cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+        if bgr is None or truth is None:
+            raise click.ClickException(f"{path} or its mask cannot be read")
+        rgb = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
+        found.append((rgb, np.asarray(truth > 0)))
     return found
 
 

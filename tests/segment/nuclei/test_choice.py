@@ -76,6 +76,10 @@ def test_size_counts_before_haematoxylin() -> None:
     assert not nothing.is_plausible
 
 
+def test_specks_that_follow_no_haematoxylin_are_no_nuclei() -> None:
+    assert not best_of([0.0, 0.2], [20.0, 5_000.0]).is_plausible
+
+
 def test_a_perfect_mask_explains_all_of_two_levels() -> None:
     density = torch.tensor([[[0.1, 0.1, 0.5, 0.5]]])
     masks = torch.tensor([[False, False, True, True], [False, True, True, False]])

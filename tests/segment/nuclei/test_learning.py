@@ -55,7 +55,9 @@ def test_nuclei_are_learnt_without_labels(pictures: Path, tmp_path: Path) -> Non
     assert learnt.best.choice.is_plausible
     model = load_segmenter(learnt.name, workspace=home)
     assert (model.record.origin.method, model.record.origin.mpp) == ("patch-contrast", 0.25)
-    rgb = cv2.imread(str(pictures / "0.png"))[..., ::-1]
+    bgr = cv2.imread(str(pictures / "0.png"))
+    assert bgr is not None
+    rgb = bgr[..., ::-1]
     images = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         found = model.network.probabilities(images)[0, 0].numpy() >= 0.5

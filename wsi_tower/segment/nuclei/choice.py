@@ -49,7 +49,7 @@ class ChannelChoice:
 def best_of(shares: Sequence[float], areas_um2: Sequence[float]) -> ChannelChoice:
     """Choose a channel by haematoxylin and size.
 
-    Of those whose objects have the size of nuclei, it is the one whose mask explains most of
+    Of those whose objects have the size of nuclei and whose mask explains anything, it is the one whose mask explains most of
     haematoxylin's variance; where none has such objects, the one that explains most.
 
     Args:
@@ -57,7 +57,11 @@ def best_of(shares: Sequence[float], areas_um2: Sequence[float]) -> ChannelChoic
         areas_um2: typical area of each channel's objects; between 8 and 300 µm² is plausible.
     """
     low, high = _PLAUSIBLE_UM2
-    sized = [channel for channel, area in enumerate(areas_um2) if low <= area <= high]
+    sized = [
+        channel
+        for channel, area in enumerate(areas_um2)
+        if low <= area <= high and shares[channel] > 0
+    ]
     chosen = max(sized or range(len(shares)), key=lambda channel: shares[channel])
     return ChannelChoice(chosen, tuple(shares), tuple(areas_um2), bool(sized))
 
@@ -96,12 +100,12 @@ def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Opened and closed by a disc of radius 3, then by one of radius 1. Beyond the edges is nothing.
     """
     margin = 8
-    result = np.pad(mask, margin).astype(np.uint8)
+    result: NDArray[np.generic] = np.pad(mask, margin).astype(np.uint8)
     for radius in (3, 1):
         along = np.arange(-radius, radius + 1)
         disc = (along[:, None] ** 2 + along**2 <= radius**2).astype(np.uint8)
-        result = cv2.morphologyEx(result, cv2.MORPH_OPEN, disc)
-        result = cv2.morphologyEx(result, cv2.MORPH_CLOSE, disc)
+        opened = cv2.morphologyEx(np.asarray(result, np.uint8), cv2.MORPH_OPEN, disc)
+        result = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, disc)
     return result[margin:-margin, margin:-margin].astype(bool)
 
 
