@@ -3,15 +3,16 @@
     python -m benchmarks.index
     python -m benchmarks.index --sizes 10000000 --threads 2
 
-Prints a table and writes ``benchmarks/results/index.json``. The cohort is `Mixture`: its embedding
-caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a process of
-its own, one query at a time, on one thread, with the page cache warm: one round of the same queries
-before is not counted. A query is a tile of the cohort, and its patient's two slides may not answer.
-Recall is the share of the ten nearest tiles by exact distances, over all queries.
+Prints a table and adds it to ``benchmarks/results/index.json``. The cohort is `Mixture`: its
+embedding caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a
+process of its own, one query at a time, on one thread, with the page cache warm: one round of the
+same queries before is not counted. A query is a tile of the cohort, and its patient's two slides
+may not answer. Recall is the share of the ten nearest tiles by exact distances, over all queries.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import time
@@ -147,7 +148,16 @@ def main(sizes: str, queries: int, threads: int, long: bool, only: str, keep: bo
         if not keep:
             shutil.rmtree(case.workspace.root)
     record = {"seed": SEED, "queries": queries, "hits": HITS, "threads_to_make": threads}
-    write_results("index", record | {"measured": [asdict(one) for one in measured]})
+    write_results("index", record | {"measured": with_earlier([asdict(one) for one in measured])})
+
+
+def with_earlier(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was measured now, after what earlier runs measured of other sizes or ways."""
+    path = RESULTS / "index.json"
+    earlier = json.loads(path.read_text())["measured"] if path.exists() else []
+    now = {(one["name"], one["tiles"], one["length"]) for one in measured}
+    kept = [one for one in earlier if (one["name"], one["tiles"], one["length"]) not in now]
+    return kept + measured
 
 
 def ways(case: Case, only: str) -> list[Callable[..., Measured]]:
