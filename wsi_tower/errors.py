@@ -21,6 +21,7 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── NativeTilesError                  its own tiles cannot be copied
     │   └── StainError                        its stain cannot be told
     ├── AnnotationError                       an annotation file cannot be understood
+    ├── LabelError                            masks to learn from do not fit their pictures
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
     ├── EncoderError                          an encoder or its weights cannot be had
@@ -60,6 +61,7 @@ __all__ = [
     "EncoderError",
     "ImpossiblePixelSizeError",
     "InputError",
+    "LabelError",
     "LostRankError",
     "MaskError",
     "MissingPixelSizeError",
@@ -197,6 +199,12 @@ class AnnotationError(WsiTowerError):
     """An annotation file cannot be understood."""
 
     reason = "annotations"
+
+
+class LabelError(WsiTowerError):
+    """Masks to learn from do not fit their pictures, or nothing can be learnt from them."""
+
+    reason = "labels"
 
 
 class MaskError(WsiTowerError):

@@ -17,10 +17,32 @@ from wsi_tower.segment.objects import label_objects
 from wsi_tower.segment.record import SegmentationRecord, export_path, read_segmentation
 
 if TYPE_CHECKING:
+    from wsi_tower.segment.finetune import (
+        AUGMENT_DEFAULTS,
+        TRAINING_DEFAULTS,
+        Finetuned,
+        FinetuneSettings,
+        FinetuneWatcher,
+        Fitted,
+        LabelledPicture,
+        LabelledSplit,
+        finetune_unet,
+        labelled_pictures,
+        mean_dice,
+        picture_probabilities,
+    )
     from wsi_tower.segment.segmenting import SegmentJob, SegmentRecipe, segment_slide
     from wsi_tower.segment.settings import SegmentFormat, SegmentSettings
 
 __all__ = [
+    "AUGMENT_DEFAULTS",
+    "TRAINING_DEFAULTS",
+    "FinetuneSettings",
+    "FinetuneWatcher",
+    "Finetuned",
+    "Fitted",
+    "LabelledPicture",
+    "LabelledSplit",
     "ObjectCover",
     "SegmentFormat",
     "SegmentJob",
@@ -30,14 +52,30 @@ __all__ = [
     "SegmentedField",
     "class_colour",
     "export_path",
+    "finetune_unet",
     "label_objects",
+    "labelled_pictures",
+    "mean_dice",
     "object_cover",
+    "picture_probabilities",
     "read_segmentation",
     "segment_slide",
     "segmented_fields",
 ]
 
 _LATER = {
+    "AUGMENT_DEFAULTS": "finetune",
+    "TRAINING_DEFAULTS": "finetune",
+    "FinetuneSettings": "finetune",
+    "FinetuneWatcher": "finetune",
+    "Finetuned": "finetune",
+    "Fitted": "finetune",
+    "LabelledPicture": "finetune",
+    "LabelledSplit": "finetune",
+    "finetune_unet": "finetune",
+    "labelled_pictures": "finetune",
+    "mean_dice": "finetune",
+    "picture_probabilities": "finetune",
     "SegmentFormat": "settings",
     "SegmentJob": "segmenting",
     "SegmentRecipe": "segmenting",

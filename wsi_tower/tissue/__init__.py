@@ -5,6 +5,7 @@ from wsi_tower.tissue.given import given_mask
 from wsi_tower.tissue.mask import TissueMask
 from wsi_tower.tissue.outlines import many_outlines, mask_outlines, tissue_outlines
 from wsi_tower.tissue.quality import TileQuality, focus_measure, tile_quality
+from wsi_tower.tissue.raster import draw_polygon
 from wsi_tower.tissue.settings import TissueSettings
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "TileQuality",
     "TissueMask",
     "TissueSettings",
+    "draw_polygon",
     "find_tissue",
     "focus_measure",
     "given_mask",
