@@ -4,10 +4,10 @@
     python -m benchmarks.index --sizes 10000000 --threads 2
 
 Prints a table and adds it to ``benchmarks/results/index.json``. The cohort is `Mixture`: its
-embedding caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a process of
-its own, one query at a time, on one thread, with the page cache warm: one round of the same queries
-before is not counted. A query is a tile of the cohort, and its patient's two slides may not answer.
-Recall is the share of the ten nearest tiles by exact distances, over all queries.
+embedding caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a
+process of its own, one query at a time, on one thread, with the page cache warm: one round of the
+same queries before is not counted. A query is a tile of the cohort, and its patient's two slides
+may not answer. Recall is the share of the ten nearest tiles by exact distances, over all queries.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_a_model_is_learnt_once_and_then_taken(pictures: Path, tmp_path: Path) -
 def test_model_and_method_exclude_each_other(tmp_path: Path) -> None:
     result = run("segment", "--model", "a", "--method", "patch-contrast", "-w", tmp_path)
     assert result.exit_code != 0
-    assert "both given" in result.output
+    assert "both name a model" in result.output
 
 
 def test_flat_pictures_need_a_resolution(pictures: Path, tmp_path: Path) -> None:

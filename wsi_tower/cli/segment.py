@@ -29,8 +29,8 @@ Examples:
 @click.option("--model", default="", help="One of the workspace, or the path of its folder.")
 @click.option(
     "--method",
-    type=click.Choice(["patch-contrast"]),
-    help="Instead of --model: the newest of this method, learnt first where there is none.",
+    default="",
+    help="Take its newest model: finetune, or patch-contrast, learnt where there is none.",
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Flat pictures to learn from.")
 @click.option("--images-mpp", type=float, help="Their resolution in µm/px.")
@@ -126,6 +126,6 @@ def command(*, shared: Shared, **values: Any) -> None:
     from wsi_tower.cli.segment_learn import chosen_model
     from wsi_tower.cli.segment_run import SegmentRequest, run_segment
 
-    values["model"] = chosen_model(shared, **values)
+    values |= chosen_model(shared, **values)
     summary, folder = run_segment(SegmentRequest.parsed(shared, **values))
     told_summary(summary, shared, shared.workspace / "segmentations" / folder)

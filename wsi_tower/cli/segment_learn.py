@@ -36,25 +36,21 @@ class _Told(Watcher):
         click.echo(f"warning: {message}", err=True)
 
 
-def chosen_model(shared: Shared, **values: Any) -> str:
-    """Name of the model to segment by: ``model``, or that of ``method``.
-
-    Of a method it is the workspace's newest; where there is none, it is learnt.
+def chosen_model(shared: Shared, **values: Any) -> dict[str, str]:
+    """``model`` and ``method`` to segment by: patch-contrast's own, learnt where there is none.
 
     Args:
         shared: has the workspace.
         values: of the command's options.
 
     Raises:
-        SettingsError: both are given, or flat pictures have no resolution.
+        SettingsError: flat pictures have no resolution.
         WsiTowerError: nothing could be learnt; see `learn_nuclei`.
     """
-    if values["method"] is None:
-        return str(values["model"])
-    if values["model"]:
-        raise SettingsError("--model and --method are both given; take one of them")
+    if values["model"] or values["method"] != PATCH_CONTRAST:
+        return {"model": values["model"], "method": values["method"]}
     home = Workspace(shared.workspace.absolute())
-    return _model_of_method(home, values, quiet=shared.json)
+    return {"model": _model_of_method(home, values, quiet=shared.json), "method": ""}
 
 
 def _model_of_method(home: Workspace, values: dict[str, Any], *, quiet: bool) -> str:

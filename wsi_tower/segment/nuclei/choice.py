@@ -49,8 +49,8 @@ class ChannelChoice:
 def best_of(shares: Sequence[float], areas_um2: Sequence[float]) -> ChannelChoice:
     """Choose a channel by haematoxylin and size.
 
-    Of those whose objects have the size of nuclei and whose mask explains anything, it is the one whose mask explains most of
-    haematoxylin's variance; where none has such objects, the one that explains most.
+    Of those whose objects have the size of nuclei, and whose mask explains anything, it is the one
+    that explains most of haematoxylin's variance; where there is none, the one of all that does.
 
     Args:
         shares: criterion of each channel.
