@@ -31,7 +31,7 @@ ROOMS = (
         "runs",
     ),
     *("slides", "annotations", "phantom", "tissue", "tiles", "pairs", "models", "training"),
-    *("pretrain", "embeddings", "scores", "retrieval", "report", "cli"),
+    *("pretrain", "embeddings", "scores", "retrieval", "segment", "report", "cli"),
 )
 """Each imports only from rooms before it."""
 DEEP_IMPORTS = {"wsi_tower.jpeg.codec"}
@@ -40,7 +40,7 @@ KEPT_INSIDE = {
     "openslide": {"slides"},
     "tiffslide": {"slides"},
     "pydicom": {"slides"},
-    "tifffile": {"slides", "phantom"},
+    "tifffile": {"slides", "phantom", "segment"},
     "simplejpeg": {"jpeg"},
     "dask": {"batch"},
     "distributed": {"batch"},
@@ -49,7 +49,7 @@ KEPT_INSIDE = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "zarr": {"jpeg", "ngff", "tiles"},
-    "torch": {"models", "training", "pretrain", "embeddings"},
+    "torch": {"models", "training", "pretrain", "embeddings", "segment"},
     "h5py": {"embeddings"},
     "pyarrow": {"embeddings"},
     "faiss": {"retrieval"},

@@ -17,12 +17,15 @@ and ``--json`` carry, stable across versions. The tree::
     │   ├── ImpossiblePixelSizeError
     │   ├── ResolutionError                   finer than the slide has
     │   ├── TooSmallSlideError
+    │   ├── OtherResolutionError              no level of the resolution asked for
     │   ├── NativeTilesError                  its own tiles cannot be copied
     │   └── StainError                        its stain cannot be told
     ├── AnnotationError                       an annotation file cannot be understood
+    ├── LabelError                            masks to learn from do not fit their pictures
     ├── MaskError                             a given tissue mask cannot be used
     ├── EmptySlideError                       no tile is left; a result, not a failure
     ├── EncoderError                          an encoder or its weights cannot be had
+    ├── ModelError                            a segmentation model cannot be had or used here
     ├── TrainingError                         a run of training cannot begin or go on
     │   ├── TooFewTilesError
     │   ├── DivergedError                     the loss is no longer a number
@@ -58,12 +61,15 @@ __all__ = [
     "EncoderError",
     "ImpossiblePixelSizeError",
     "InputError",
+    "LabelError",
     "LostRankError",
     "MaskError",
     "MissingPixelSizeError",
+    "ModelError",
     "NativeTilesError",
     "NoSlidesError",
     "OtherRankError",
+    "OtherResolutionError",
     "OtherSettingsError",
     "ResolutionError",
     "ScoreError",
@@ -165,6 +171,12 @@ class ResolutionError(SlideError):
     reason = "finer-than-slide"
 
 
+class OtherResolutionError(SlideError):
+    """The slide has no level of the resolution that a network was trained at."""
+
+    reason = "other-resolution"
+
+
 class TooSmallSlideError(SlideError):
     """Not one tile fits into the slide."""
 
@@ -189,6 +201,12 @@ class AnnotationError(WsiTowerError):
     reason = "annotations"
 
 
+class LabelError(WsiTowerError):
+    """Masks to learn from do not fit their pictures, or nothing can be learnt from them."""
+
+    reason = "labels"
+
+
 class MaskError(WsiTowerError):
     """A given tissue mask cannot be used with this slide."""
 
@@ -205,6 +223,12 @@ class EncoderError(WsiTowerError):
     """An encoder does not exist, or its weights cannot be had or do not fit."""
 
     reason = "encoder"
+
+
+class ModelError(WsiTowerError):
+    """A segmentation model does not exist, or cannot be used with this version or resolution."""
+
+    reason = "model"
 
 
 class TrainingError(WsiTowerError):

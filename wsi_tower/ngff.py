@@ -7,7 +7,7 @@ level takes every second pixel of the finer one, so all share the centre of thei
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import zarr
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     Rgba = tuple[int, int, int, int]
 
-__all__ = ["read_label_image", "write_instance_bands", "write_label_image"]
+__all__ = [
+    "LabelLevel",
+    "label_levels",
+    "read_label_image",
+    "write_instance_bands",
+    "write_label_image",
+]
+
+LabelLevel: TypeAlias = "zarr.Array[Any]"
+"""A level of a label image: has ``shape`` and gives slices."""
 
 _VERSION = "0.5"
 _SMALLEST_PX = 256
@@ -89,6 +98,13 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
     """The finest level of a label image: height × width."""
     values: NDArray[np.uint8] = np.asarray(zarr.open_array(path / "0", mode="r")[:], np.uint8)
     return values
+
+
+def label_levels(path: Path) -> list[LabelLevel]:
+    """The levels of a label image, from fine to coarse, of which slices are read."""
+    group = zarr.open_group(path, mode="r")
+    names = sorted((name for name, _ in group.arrays()), key=int)
+    return [zarr.open_array(path / name, mode="r") for name in names]
 
 
 @dataclass(frozen=True, slots=True)

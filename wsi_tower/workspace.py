@@ -8,6 +8,10 @@
     ├── tiles/<slide_id>.zarr
     ├── runs/<name>/                  a run of training: settings, log, checkpoints, end
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
+    ├── models/<name>/                what segments: safetensors and model.json
+    ├── segmentations/<model>/        masks and objects of each slide
+    │   ├── <slide_id>.zarr
+    │   └── <slide_id>.geojson
     ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
     ├── index/<encoder>/              what finds similar tiles among them
     └── reports/
@@ -45,7 +49,10 @@ __all__ = ["MARKER_NAME", "WORKSPACE_FOLDERS", "Workspace"]
 
 MARKER_NAME = "wsi-tower-workspace.json"
 WORKSPACE_FOLDERS = frozenset(
-    {"tiles", "runs", "encoders", "embeddings", "index", "reports", ".locks"}
+    {
+        *("tiles", "runs", "encoders", "models", "segmentations", "embeddings", "index"),
+        *("reports", ".locks"),
+    }
 )
 """What stands in a workspace beside the marker."""
 _ID = "slide_id"
@@ -77,6 +84,23 @@ class Workspace:
     def runs(self) -> Path:
         """Folder of the runs of training."""
         return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the segmentation models."""
+        return self.root / "models"
+
+    def model(self, name: str) -> Path:
+        """Folder of a segmentation model."""
+        return self.models / name
+
+    def segmentations(self, model: str) -> Path:
+        """Folder of what a model found on the slides."""
+        return self.root / "segmentations" / model
+
+    def segmentation(self, model: str, slide_id: str) -> Path:
+        """The slide's masks by a model; what is exported of them has the same stem beside it."""
+        return self.segmentations(model) / f"{slide_id}.zarr"
 
     def run(self, name: str) -> Path:
         """Folder of a run of training."""

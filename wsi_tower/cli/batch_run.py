@@ -75,6 +75,8 @@ class BatchReport:
     """All that was set, as plain values."""
     pictures: Path
     """Folder of pictures, each named by its slide."""
+    suffix: str = ".jpg"
+    """Of the pictures."""
 
     def summary(self, rows: Sequence[SlideRow], clock: RunClock, *, page: bool) -> RunSummary:
         """The summary of a run that has ended, and its report where ``page`` is set.
@@ -120,7 +122,7 @@ class BatchReport:
         linked = {}
         (folder / "pictures").mkdir()
         for row in rows:
-            picture = self.pictures / f"{row.slide_id}.jpg"
+            picture = self.pictures / f"{row.slide_id}{self.suffix}"
             if row.status in ("done", "skipped", "empty") and picture.exists():
                 place = folder / "pictures" / picture.name
                 try:

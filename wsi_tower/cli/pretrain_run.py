@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.cli.options import Shared
 
-__all__ = ["PretrainRequest", "PretrainSummary", "run_pretrain"]
+__all__ = ["PretrainRequest", "PretrainSummary", "grouped_values", "run_pretrain"]
 
 _GROUPS = ("augment", "train")
 
@@ -47,7 +47,7 @@ class PretrainRequest:
         Raises:
             SettingsError: a value cannot be right.
         """
-        groups = _grouped(values.pop("values"))
+        groups = grouped_values(values.pop("values"), ("method", *_GROUPS))
         pairs = PairSettings(
             near_um=length_um("--near", values.pop("near")),
             far_um=length_um("--far", values.pop("far")),
@@ -146,17 +146,28 @@ def _pictures(trained: Pretrained) -> list[Path]:
     return [trained.run / name for name in drawn]
 
 
-def _grouped(typed: Sequence[str]) -> dict[str, dict[str, object]]:
-    """``NAME=VALUE`` by whose settings they are: the method's, ``augment.`` or ``train.``."""
-    groups: dict[str, dict[str, object]] = {group: {} for group in ("method", *_GROUPS)}
+def grouped_values(typed: Sequence[str], groups: Sequence[str]) -> dict[str, dict[str, object]]:
+    """``NAME=VALUE`` by whose settings they are: ``augment.``, ``train.``, or the method's.
+
+    Args:
+        typed: as they were typed.
+        groups: those that there are; a name without group is of ``method``, where that is one.
+
+    Raises:
+        SettingsError: one is no such pair, or of no such group.
+    """
+    grouped: dict[str, dict[str, object]] = {group: {} for group in groups}
+    named = [group for group in groups if group != "method"]
     for one in typed:
         name, is_pair, value = one.partition("=")
         if not is_pair or not name:
             raise SettingsError(f"--set {one!r} is no NAME=VALUE, such as temperature=0.2")
         group, has_group, rest = name.partition(".")
-        if has_group and group not in _GROUPS:
+        if has_group and group not in named:
             raise SettingsError(
-                f"--set {one!r}: there is no group {group!r}; {nearest(group, _GROUPS)}"
+                f"--set {one!r}: there is no group {group!r}; {nearest(group, named)}"
             )
-        groups[group if has_group else "method"][rest if has_group else name] = value
-    return groups
+        if not has_group and "method" not in groups:
+            raise SettingsError(f"--set {one!r} has no group; say {' or '.join(named)} before it")
+        grouped[group if has_group else "method"][rest if has_group else name] = value
+    return grouped

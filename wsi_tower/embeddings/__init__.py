@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         export_slide,
         write_bag_list,
     )
+    from wsi_tower.embeddings.reading import Reading, read_ahead
     from wsi_tower.embeddings.settings import EmbedSettings, ForwardSettings
     from wsi_tower.embeddings.tile_pixels import stain_of_store
 
@@ -47,6 +48,7 @@ __all__ = [
     "ExportJob",
     "FeatureArray",
     "ForwardSettings",
+    "Reading",
     "Recipe",
     "TileEncoder",
     "check_export_format",
@@ -55,6 +57,7 @@ __all__ = [
     "export_slide",
     "load_tile_encoder",
     "open_cache",
+    "read_ahead",
     "recipe_of",
     "stain_of_store",
     "write_bag_list",
@@ -69,6 +72,7 @@ _LATER = {
     "ExportFormat": "export",
     "ExportJob": "export",
     "ForwardSettings": "settings",
+    "Reading": "reading",
     "Recipe": "embedding",
     "TileEncoder": "encoders",
     "check_export_format": "export",
@@ -76,6 +80,7 @@ _LATER = {
     "embedder_for": "embedding",
     "export_slide": "export",
     "load_tile_encoder": "encoders",
+    "read_ahead": "reading",
     "recipe_of": "embedding",
     "stain_of_store": "tile_pixels",
     "write_bag_list": "export",

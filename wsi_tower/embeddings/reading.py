@@ -23,8 +23,6 @@ __all__ = ["Reading", "read_ahead"]
 
 _AHEAD = 3
 """Batches that are read while one is embedded."""
-_PORTION = 16
-"""Tiles that a thread reads at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,8 @@ class Reading:
     """Threads that read."""
     pinned: bool
     """Whether for a GPU, which copies such memory while it computes."""
+    portion: int = 16
+    """Tiles that a thread reads at a time."""
 
 
 def read_ahead(reading: Reading, read: Read) -> Generator[Tensor]:
@@ -74,8 +74,8 @@ class _Batch:
         self._pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=reading.pinned)
         pixels = self._pixels.numpy()
         self._portions: list[Future[None]] = [
-            pool.submit(read, first + start, pixels[start : start + _PORTION])
-            for start in range(0, count, _PORTION)
+            pool.submit(read, first + start, pixels[start : start + reading.portion])
+            for start in range(0, count, reading.portion)
         ]
 
     def pixels(self) -> Tensor:

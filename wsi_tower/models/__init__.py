@@ -2,11 +2,13 @@
 
 from wsi_tower.models.batchnorm import synchronise_batchnorm
 from wsi_tower.models.building import build_encoder
+from wsi_tower.models.confidence import ConfidenceNet, ConfidenceSegmenter, FeatureNet, lifted
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
 from wsi_tower.models.heads import HeadSettings, Norm, ProjectionHead
 from wsi_tower.models.naming import checked_encoder_name, slug
 from wsi_tower.models.network import Descriptor, Network
+from wsi_tower.models.parts import weights_digest
 from wsi_tower.models.plan import EncoderPlan
 from wsi_tower.models.record import EncoderRecord, NetworkShape, Origin
 from wsi_tower.models.saved import (
@@ -16,7 +18,17 @@ from wsi_tower.models.saved import (
     load_encoder,
     newest_encoder,
     save_network,
-    weights_digest,
+)
+from wsi_tower.models.segmenter import Segmenter, UNetSegmenter
+from wsi_tower.models.segmenter_record import SegmenterOrigin, SegmenterRecord
+from wsi_tower.models.segmenter_saved import (
+    LoadedSegmenter,
+    SegmentersFound,
+    checked_model_name,
+    load_segmenter,
+    newest_segmenter,
+    save_segmenter,
+    segmenters_of,
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
@@ -24,27 +36,42 @@ from wsi_tower.models.untrained import untrained_network
 
 __all__ = [
     "UNET_WIDTHS",
+    "ConfidenceNet",
+    "ConfidenceSegmenter",
     "Descriptor",
     "Encoder",
     "EncoderPlan",
     "EncoderRecord",
     "EncodersFound",
+    "FeatureNet",
     "Features",
     "HeadSettings",
     "LoadedEncoder",
+    "LoadedSegmenter",
     "Network",
     "NetworkShape",
     "Norm",
     "Origin",
     "ProjectionHead",
+    "Segmenter",
+    "SegmenterOrigin",
+    "SegmenterRecord",
+    "SegmentersFound",
     "TimmEncoder",
     "UNetDecoder",
+    "UNetSegmenter",
     "build_encoder",
     "checked_encoder_name",
+    "checked_model_name",
     "encoders_of",
+    "lifted",
     "load_encoder",
+    "load_segmenter",
     "newest_encoder",
+    "newest_segmenter",
     "save_network",
+    "save_segmenter",
+    "segmenters_of",
     "slug",
     "synchronise_batchnorm",
     "untrained_network",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from wsi_tower.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["EncoderPlan", "spread"]
 
@@ -33,6 +33,18 @@ class EncoderPlan:
     """Side of the pictures that it was trained on."""
     model_args: dict[str, Any] = field(default_factory=dict)
     """What timm's ``create_model`` is told beside name, channels and ``num_classes=0``."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], input_px: int) -> Self:
+        """From plain values; whatever is wrong with them is a Python error."""
+        return cls(
+            values["architecture"],
+            values["in_channels"],
+            tuple(float(value) for value in values["mean"]),
+            tuple(float(value) for value in values["std"]),
+            input_px,
+            values["model_args"],
+        )
 
     def __post_init__(self) -> None:
         if self.in_channels < 1:

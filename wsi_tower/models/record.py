@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from wsi_tower.errors import CorruptStoreError, EncoderError
 from wsi_tower.models.heads import HeadSettings, ProjectionHead
 from wsi_tower.models.naming import slug
 from wsi_tower.models.network import Descriptor, Network
+from wsi_tower.models.parts import RecordKind, is_of
 from wsi_tower.models.plan import EncoderPlan
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNetDecoder
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["FORMAT_VERSION", "KIND", "DecoderSettings", "EncoderRecord", "NetworkShape", "Origin"]
+__all__ = [
+    "FORMAT_VERSION",
+    "KIND",
+    "REMEDY",
+    "DecoderSettings",
+    "EncoderRecord",
+    "NetworkShape",
+    "Origin",
+]
 
 Part = TypeVar("Part")
 
 KIND = "encoder"
 FORMAT_VERSION = 1
-_REMEDY = "restore its folder from a copy, or train the encoder again"
+REMEDY = "restore the folder from a copy, or train the encoder again"
+_RECORD = RecordKind(KIND, FORMAT_VERSION, "an encoder", REMEDY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,11 @@ class DecoderSettings:
     """C: channels of the pictures that it makes."""
     widths: tuple[int, ...]
     """Channels after each doubling."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From plain values; whatever is wrong with them is a Python error."""
+        return cls(int(values["out_channels"]), tuple(int(width) for width in values["widths"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,27 +172,13 @@ class EncoderRecord:
         Raises:
             CorruptStoreError: a later version's, no record of an encoder, or a damaged one.
         """
-        if not isinstance(values, dict) or not isinstance(values.get("header"), dict):
-            raise CorruptStoreError(f"{source} is no record of an encoder; {_REMEDY}")
-        header = Header.from_json(values["header"], source)
-        if header.kind != KIND:
-            raise CorruptStoreError(
-                f"{source} is the record of {header.kind!r}, not of an encoder; {_REMEDY}"
-            )
-        if header.format_version != FORMAT_VERSION:
-            raise CorruptStoreError(
-                f"{source} has format version {header.format_version}; this wsi-tower reads "
-                f"{FORMAT_VERSION}, so update it"
-            )
-        unsound = [name for name, kinds in _KINDS.items() if not _is_of(values, name, kinds)]
-        if unsound:
-            raise CorruptStoreError(
-                f"{source} is damaged: {', '.join(unsound)} missing or of another type; {_REMEDY}"
-            )
+        header = _RECORD.header(values, source)
+        told = cast("dict[str, Any]", values)
+        _RECORD.check_fields(_unsound(told), source)
         try:
-            return cls(_origin(values, header), _shape(values), header, dict(values["digests"]))
+            return cls(_origin(told, header), _shape(told), header, dict(told["digests"]))
         except (ValueError, TypeError, LookupError) as error:
-            raise CorruptStoreError(f"{source} is damaged: {error}; {_REMEDY}") from error
+            raise CorruptStoreError(f"{source} is damaged: {error}; {REMEDY}") from error
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -200,11 +201,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
 """What JSON must hold beside the header."""
 
 
-def _is_of(values: Mapping[str, Any], name: str, kinds: tuple[type, ...]) -> bool:
-    if name not in values or isinstance(values[name], bool):
-        return False
-    value = values[name]
-    return isinstance(value, kinds) and (name != "descriptor" or value in ("pooled", "head"))
+def _unsound(values: Mapping[str, Any]) -> list[str]:
+    unsound = [name for name, kinds in _KINDS.items() if not is_of(values, name, kinds)]
+    if "descriptor" not in unsound and values["descriptor"] not in ("pooled", "head"):
+        unsound.append("descriptor")
+    return unsound
 
 
 def _origin(values: Mapping[str, Any], header: Header) -> Origin:
@@ -221,20 +222,10 @@ def _origin(values: Mapping[str, Any], header: Header) -> Origin:
 
 def _shape(values: Mapping[str, Any]) -> NetworkShape:
     decoder = values["decoder"]
-    if decoder is not None:
-        widths = tuple(int(width) for width in decoder["widths"])
-        decoder = DecoderSettings(int(decoder["out_channels"]), widths)
     return NetworkShape(
-        EncoderPlan(
-            values["architecture"],
-            values["in_channels"],
-            tuple(float(value) for value in values["mean"]),
-            tuple(float(value) for value in values["std"]),
-            values["input_px"],
-            values["model_args"],
-        ),
+        EncoderPlan.from_json(values, values["input_px"]),
         values["descriptor"],
         values["descriptor_width"],
         HeadSettings(**values["head"]) if values["head"] is not None else None,
-        decoder,
+        DecoderSettings.from_json(decoder) if decoder is not None else None,
     )

@@ -13,26 +13,38 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import safetensors
 import safetensors.torch
-import torch
 
 from wsi_tower.errors import CorruptStoreError, EncoderError
 from wsi_tower.models.building import build_encoder
 from wsi_tower.models.naming import slug
 from wsi_tower.models.network import Network
-from wsi_tower.models.record import FORMAT_VERSION, KIND, EncoderRecord, NetworkShape, Origin
+from wsi_tower.models.parts import (
+    load_state,
+    network_header,
+    read_json,
+    state_of,
+    tensors_digest,
+    weights_digest,
+)
+from wsi_tower.models.record import (
+    FORMAT_VERSION,
+    KIND,
+    REMEDY,
+    EncoderRecord,
+    NetworkShape,
+    Origin,
+)
 from wsi_tower.models.timm_encoder import TimmEncoder
-from wsi_tower.records import Header, bytes_digest, digest, folder_aside, write_bytes_aside
+from wsi_tower.records import Header, digest, folder_aside, write_bytes_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from wsi_tower.workspace import Workspace
 
@@ -47,8 +59,6 @@ __all__ = [
 ]
 
 RECORD_NAME = "encoder.json"
-_REMEDY = "restore the folder from a copy, or train the encoder again"
-_PACKAGES = ("torch", "timm", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +101,8 @@ def save_network(folder: Path, network: Network, origin: Origin) -> EncoderRecor
     shape = NetworkShape.of(network)
     plan = dataclasses.replace(shape.plan, input_px=origin.input_px)
     shape = dataclasses.replace(shape, plan=plan)
-    tensors = {name: _tensors(module) for name, module in _parts(network)}
-    record = _record(origin, shape, {name: _digest(part) for name, part in tensors.items()})
+    tensors = {name: state_of(module) for name, module in _parts(network)}
+    record = _record(origin, shape, {name: tensors_digest(part) for name, part in tensors.items()})
     text = json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n"
     with folder_aside(folder, alone=True) as aside:
         for name, part in tensors.items():
@@ -173,18 +183,7 @@ def read_record(path: Path) -> EncoderRecord:
     Raises:
         CorruptStoreError: it cannot be read.
     """
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise CorruptStoreError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
-    except ValueError as error:
-        raise CorruptStoreError(f"{path} is damaged: {error}; {_REMEDY}") from error
-    return EncoderRecord.from_json(values, path)
-
-
-def weights_digest(module: nn.Module) -> str:
-    """Digest of names, types, shapes and values of a module's state."""
-    return _digest(_tensors(module))
+    return EncoderRecord.from_json(read_json(path, REMEDY), path)
 
 
 def _own_folder(name: str, workspace: Workspace | None) -> Path | None:
@@ -215,36 +214,17 @@ def _loaded(folder: Path) -> LoadedEncoder:
     ):
         raise CorruptStoreError(
             f"{folder / RECORD_NAME} is damaged: its digests are not those that were written; "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     for name, module in parts.items():
-        _load(module, folder / f"{name}.safetensors", record.digests[name])
+        path = folder / f"{name}.safetensors"
+        load_state(module, path, record.digests[name], folder / RECORD_NAME, REMEDY)
     return LoadedEncoder(network.eval(), record)
-
-
-def _load(module: nn.Module, path: Path, recorded: str) -> None:
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except FileNotFoundError as error:
-        raise CorruptStoreError(f"{path} is missing; {_REMEDY}") from error
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise CorruptStoreError(f"{path} is damaged: {error}; {_REMEDY}") from error
-    if _digest(tensors) != recorded:
-        raise CorruptStoreError(f"{path} is damaged: it is not what was written; {_REMEDY}")
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise EncoderError(
-            f"{path} is sound, but this timm ({version('timm')}) builds another network of that "
-            f"name: {error}; install the version that {path.with_name(RECORD_NAME)} names"
-        ) from error
 
 
 def _record(origin: Origin, shape: NetworkShape, digests: dict[str, str]) -> EncoderRecord:
     header = Header(KIND, FORMAT_VERSION, origin.settings, origin.parents)
-    header = header.completed(digest(digests))
-    software = header.software | {name: version(name) for name in _PACKAGES}
-    return EncoderRecord(origin, shape, dataclasses.replace(header, software=software), digests)
+    return EncoderRecord(origin, shape, network_header(header, digest(digests)), digests)
 
 
 def _parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
@@ -255,22 +235,3 @@ def _parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
         yield "head", network.head
     if network.decoder is not None:
         yield "decoder", network.decoder
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The state, each tensor on the CPU with memory of its own, as safetensors wants it."""
-    return {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in module.state_dict().items()
-    }
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    def parts() -> Iterator[bytes | memoryview]:
-        for name in sorted(tensors):
-            tensor = tensors[name]
-            yield f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
-            content: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-            yield memoryview(content)
-
-    return bytes_digest(parts())

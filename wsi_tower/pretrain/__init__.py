@@ -18,7 +18,7 @@ from wsi_tower.pretrain.objectives.similarity import Similarity, SimilaritySetti
 from wsi_tower.pretrain.objectives.tower import Restoration, Tower, TowerSettings, restore
 from wsi_tower.pretrain.run import Pretrained, PretrainWatcher, pretrain
 from wsi_tower.pretrain.settings import PretrainSettings, Start
-from wsi_tower.pretrain.values import nearest, several_valued
+from wsi_tower.pretrain.values import nearest, settings_of, several_valued
 
 __all__ = [
     "METHODS",
@@ -53,5 +53,6 @@ __all__ = [
     "pretrain",
     "restore",
     "settings_from",
+    "settings_of",
     "several_valued",
 ]

@@ -9,6 +9,7 @@ from wsi_tower.report.pipeline_page import StageShown, write_pipeline_page
 from wsi_tower.report.query_picture import QueryPanel, query_picture
 from wsi_tower.report.record import RunRecord
 from wsi_tower.report.scatter_picture import EmbeddedTiles, scatter_picture
+from wsi_tower.report.segmentation_picture import segmentation_picture
 from wsi_tower.report.similarity_picture import similarity_colours, similarity_picture
 from wsi_tower.report.training_picture import restoration_picture, training_picture
 from wsi_tower.report.wording import duration, flattened, number, plainly
@@ -30,6 +31,7 @@ __all__ = [
     "query_picture",
     "restoration_picture",
     "scatter_picture",
+    "segmentation_picture",
     "similarity_colours",
     "similarity_picture",
     "tiling_picture",

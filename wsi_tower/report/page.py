@@ -76,6 +76,14 @@ class _Slow:
     """Of the slowest one's time, in percent."""
 
 
+_LEGENDS = {
+    "tile": "blue: rim of the tissue; yellow: tiles taken",
+    "embed": "beside the slide, its tiles: like colours, like features",
+    "segment": "the slide; how much of it is object; fields without and with outlines",
+}
+"""What the gallery's pictures show, by verb."""
+
+
 def render_page(run: RunRecord) -> str:
     """The page as text."""
     environment = Environment(
@@ -101,6 +109,7 @@ def _context(run: RunRecord) -> dict[str, Any]:
         "failures": _failure_groups(run.rows),
         "empties": [row for row in run.rows if row.status == "empty"],
         "pictures": pictures,
+        "legend": _LEGENDS.get(run.verb, _LEGENDS["tile"]),
         "links": {picture.row.slide_id: picture.href for picture in pictures},
         "columns": columns_for(run.rows),
         "totals": dict(_totals(run)),

@@ -107,14 +107,17 @@ def tiling_picture(  # noqa: PLR0913 - a slide, what was found on it, and how to
 
 
 def write_picture(path: Path, image: Image.Image) -> None:
-    """Write a JPEG so that it is complete or absent.
+    """Write a JPEG, or a PNG by its name, so that it is complete or absent.
 
     Raises:
         StorageError: the disk refused.
     """
     encoded = io.BytesIO()
-    # Full chroma: thin coloured lines blur at half of it.
-    image.save(encoded, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+    if path.suffix == ".png":
+        image.save(encoded, "PNG")
+    else:
+        # Full chroma: thin coloured lines blur at half of it.
+        image.save(encoded, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
     write_bytes_aside(path, encoded.getbuffer())
 
 

@@ -26,6 +26,9 @@ _REMEDIES: Mapping[str, str] = MappingProxyType(
         "in the mpp column of a slide list.",
         "finer-than-slide": "Ask for coarser tiles with a larger --mpp, or accept enlarged pixels "
         "with --allow-upsample.",
+        "other-resolution": "Let --resample bring slides to the model's resolution, or take a "
+        "model of theirs.",
+        "model": "Take another model, or train it again.",
         "smaller-than-one-tile": "Use a smaller --tile-px or a finer --mpp, or leave the slide "
         "out.",
         "no-native-tiles": "Let --pixels auto choose, or take native tiles with --tile-px native "

@@ -1,6 +1,12 @@
 """Light and dye: white and optical density, and bringing slides to one stain."""
 
-from wsi_tower.stain.density import DEFAULT_WHITE, White, channel_densities, white_level
+from wsi_tower.stain.density import (
+    DEFAULT_WHITE,
+    White,
+    channel_densities,
+    mean_density,
+    white_level,
+)
 from wsi_tower.stain.macenko import StainVectors
 from wsi_tower.stain.reference import (
     StainMethod,
@@ -21,6 +27,7 @@ __all__ = [
     "White",
     "channel_densities",
     "fitted_stain",
+    "mean_density",
     "tissue_pixels",
     "white_level",
 ]

@@ -1,7 +1,7 @@
 """Tiles: the grid of a slide, its store on disk, and reading it at random."""
 
 from wsi_tower.tiles.pixels import Decode, TilePixels
-from wsi_tower.tiles.plan import TilePlan, plan_tiles
+from wsi_tower.tiles.plan import PixelSource, TilePlan, plan_tiles, source_for_target
 from wsi_tower.tiles.settings import PixelMode, TileSettings
 from wsi_tower.tiles.shards import ShardFiles
 from wsi_tower.tiles.store import SlideRecord, TileStore
@@ -10,6 +10,7 @@ from wsi_tower.tiles.tiling import TileJob, slide_tissue, tile_slide
 __all__ = [
     "Decode",
     "PixelMode",
+    "PixelSource",
     "ShardFiles",
     "SlideRecord",
     "TileJob",
@@ -19,5 +20,6 @@ __all__ = [
     "TileStore",
     "plan_tiles",
     "slide_tissue",
+    "source_for_target",
     "tile_slide",
 ]

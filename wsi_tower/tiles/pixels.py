@@ -161,7 +161,7 @@ class SlideTiles:
         """
         with self._opening:
             if self._slide is None:
-                self._slide = self._opened()
+                self._slide = unchanged_slide(self._source, self._digest, self._mpp)
         x_l0, y_l0 = (int(value) for value in self._xy_l0[row])
         pixels[:] = read_tile(self._slide, self._plan, x_l0, y_l0)
 
@@ -175,16 +175,6 @@ class SlideTiles:
         if self._slide is not None:
             self._slide.close()
             self._slide = None
-
-    def _opened(self) -> Slide:
-        slide = open_slide(self._source, mpp_um=self._mpp.mean)
-        if fingerprint(self._source).digest != self._digest:
-            slide.close()
-            raise CorruptStoreError(
-                f"slide {self._source} is not the file that its tiles were planned on; tile it "
-                f"again with --overwrite"
-            )
-        return slide
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_slide": None, "_opening": None}
@@ -205,6 +195,28 @@ def _no_streams(mode: str) -> SettingsError:
         f"a store with pixels {mode} has no JPEG streams to decode on a GPU; decode on the CPU, or "
         f"tile again with --pixels native or jpeg"
     )
+
+
+def unchanged_slide(source: str, digest: str, mpp: Mpp) -> Slide:
+    """The slide that a store was made from, open.
+
+    Args:
+        source: where it lies.
+        digest: its fingerprint then.
+        mpp: its level-0 pixel size then.
+
+    Raises:
+        CorruptStoreError: another file lies there.
+        SlideError: it cannot be read.
+    """
+    slide = open_slide(source, mpp_um=mpp.mean)
+    if fingerprint(source).digest != digest:
+        slide.close()
+        raise CorruptStoreError(
+            f"slide {source} is not the file that its tiles were planned on; tile it again with "
+            f"--overwrite"
+        )
+    return slide
 
 
 def resolved_source(store: Path, recorded: str) -> str:

@@ -13,6 +13,7 @@ Layout (format version 2) — a Zarr v3 group ``<slide_id>.zarr``::
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,14 @@ from wsi_tower.ngff import read_label_image
 from wsi_tower.records import Header, digest
 from wsi_tower.slides import Overview
 from wsi_tower.tiles.columns import column_digest
-from wsi_tower.tiles.pixels import Decode, ShardTiles, SlideTiles, TilePixels, resolved_source
+from wsi_tower.tiles.pixels import (
+    Decode,
+    ShardTiles,
+    SlideTiles,
+    TilePixels,
+    resolved_source,
+    unchanged_slide,
+)
 from wsi_tower.tiles.plan import TilePlan
 from wsi_tower.tiles.shards import CHUNKS_PER_SHARD, ShardFiles, ShardReader
 
@@ -39,6 +47,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from shapely import MultiPolygon
+
+    from wsi_tower.slides import Slide
 
 __all__ = ["FORMAT_VERSION", "KIND", "SlideRecord", "TileStore"]
 
@@ -218,6 +228,25 @@ class TileStore:
     def tissue_labels(self) -> NDArray[np.uint8]:
         """Class of every pixel of the mask image: 0 glass, 1 tissue, 2 pen."""
         return read_label_image(self.path / "tissue")
+
+    @cached_property
+    def tissue_pitch_l0(self) -> float:
+        """Level-0 pixels per pixel of the mask image, the same along x and y."""
+        attributes = json.loads((self.path / "tissue" / "zarr.json").read_text(encoding="utf-8"))
+        (multiscale,) = attributes["attributes"]["ome"]["multiscales"]
+        (scaling,) = multiscale["datasets"][0]["coordinateTransformations"]
+        return float(scaling["scale"][1]) / self.slide.mpp.x
+
+    def open_slide(self) -> Slide:
+        """The slide that the store was made from; the caller closes it.
+
+        Raises:
+            SettingsError: it is not where it was.
+            CorruptStoreError: another file lies there.
+            SlideError: it cannot be read.
+        """
+        record = self.slide
+        return unchanged_slide(resolved_source(self.path, record.path), record.digest, record.mpp)
 
     @cached_property
     def outlines(self) -> MultiPolygon:

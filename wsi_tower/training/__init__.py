@@ -1,12 +1,15 @@
 """Training on tiles: feed, loop, augmentation, checkpoints; knows no method by name."""
 
 from wsi_tower.training.agreement import all_or_none, by_first, check_same
-from wsi_tower.training.augment import AugmentSettings, augmented
+from wsi_tower.training.augment import AugmentSettings, augmented, augmented_with_masks
 from wsi_tower.training.checkpoint import Checkpoint, Checkpoints
 from wsi_tower.training.collapse import Probe, Watch, distance_gap, effective_rank, watched
+from wsi_tower.training.colour import haematoxylin
 from wsi_tower.training.feed import FedStep, TileFeed, ViewRecipe
 from wsi_tower.training.folder import FolderPictures
+from wsi_tower.training.interrupt import put_off_interrupts
 from wsi_tower.training.joining import joined_ranks
+from wsi_tower.training.log import RunLog
 from wsi_tower.training.loop import Run, TrainResult, train
 from wsi_tower.training.objective import (
     Loss,
@@ -23,6 +26,7 @@ from wsi_tower.training.ranks import Ranks, gathered, mean_over_ranks
 from wsi_tower.training.reporting import StepReport, Watcher
 from wsi_tower.training.schedule import learning_rate, weight_decay
 from wsi_tower.training.settings import DeviceName, OptimiserName, Precision, TrainSettings
+from wsi_tower.training.trainee import Trainee
 
 __all__ = [
     "AugmentSettings",
@@ -42,6 +46,7 @@ __all__ = [
     "Progress",
     "Ranks",
     "Run",
+    "RunLog",
     "Share",
     "StepReport",
     "StorePictures",
@@ -50,20 +55,24 @@ __all__ = [
     "TileFeed",
     "TrainResult",
     "TrainSettings",
+    "Trainee",
     "ViewPlan",
     "ViewRecipe",
     "Watch",
     "Watcher",
     "all_or_none",
     "augmented",
+    "augmented_with_masks",
     "by_first",
     "check_same",
     "distance_gap",
     "effective_rank",
     "gathered",
+    "haematoxylin",
     "joined_ranks",
     "learning_rate",
     "mean_over_ranks",
+    "put_off_interrupts",
     "train",
     "watched",
     "weight_decay",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from wsi_tower.training.objective import TensorDraws
 
-__all__ = ["AugmentSettings", "augmented"]
+__all__ = ["AugmentSettings", "augmented", "augmented_with_masks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,32 @@ def augmented(images: Tensor, settings: AugmentSettings, draws: TensorDraws, vie
         view: name of the view: two views of one name are the same.
     """
     view = f"view/{view}"
-    views = cropped(images, settings, draws, view) / 255
+    return _recoloured(cropped(images, settings, draws, view) / 255, settings, draws, view)
+
+
+@torch.no_grad()
+def augmented_with_masks(
+    images: Tensor, masks: Tensor, settings: AugmentSettings, draws: TensorDraws, view: str
+) -> tuple[Tensor, Tensor]:
+    """A view of each picture as `augmented` makes it, and of its masks, moved alike.
+
+    Args:
+        images: as `augmented` takes them: (B, C, H, W).
+        masks: uint8 (B, K, H, W), 0 or 255.
+        settings: what may happen; colours of masks stay.
+        draws: of the batch, on the device of ``images``.
+        view: name of the view.
+
+    Returns:
+        The views, and float32 (B, K, crop, crop) of 0 and 1: what half a pixel or more is.
+    """
+    view, channels = f"view/{view}", images.shape[1]
+    both = cropped(torch.cat((images, masks), dim=1), settings, draws, view)
+    views = _recoloured(both[:, :channels] / 255, settings, draws, view)
+    return views, (both[:, channels:] >= 127.5).float()
+
+
+def _recoloured(views: Tensor, settings: AugmentSettings, draws: TensorDraws, view: str) -> Tensor:
     views = _jittered(views, settings, draws, view)
     if settings.stain > 0:
         reach = settings.stain

@@ -1,0 +1,206 @@
+"""Segmenters on disk: no pickle, complete or absent, checked when read.
+
+Layout (format version 1) — a folder ``models/<name>``::
+
+    model.json               `SegmenterRecord`: header, classes, resolution, threshold, shape
+    model.safetensors        every tensor of the network
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+
+from wsi_tower.errors import CorruptStoreError, EncoderError, ModelError, SettingsError
+from wsi_tower.models.confidence import ConfidenceSegmenter
+from wsi_tower.models.naming import nearest, slug
+from wsi_tower.models.parts import load_state, network_header, read_json, state_of, tensors_digest
+from wsi_tower.models.segmenter import UNetSegmenter
+from wsi_tower.models.segmenter_record import SEGMENTER_RECORD, SegmenterRecord
+from wsi_tower.records import Header, folder_aside, write_bytes_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wsi_tower.models.segmenter import Segmenter
+    from wsi_tower.models.segmenter_record import SegmenterOrigin
+    from wsi_tower.workspace import Workspace
+
+__all__ = [
+    "LoadedSegmenter",
+    "SegmentersFound",
+    "checked_model_name",
+    "load_segmenter",
+    "newest_segmenter",
+    "save_segmenter",
+    "segmenters_of",
+]
+
+_RECORD_NAME, _WEIGHTS_NAME = "model.json", "model.safetensors"
+_REMEDY = SEGMENTER_RECORD.remedy
+_SEGMENTERS: Mapping[str, type[Segmenter]] = MappingProxyType(
+    {one.kind: one for one in (UNetSegmenter, ConfidenceSegmenter)}
+)
+"""Which segmenter a record means."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSegmenter:
+    """A segmenter ready for use."""
+
+    network: Segmenter
+    """In eval mode, on the CPU."""
+    record: SegmenterRecord
+    """What it is; its content digest names these very weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentersFound:
+    """The segmenters of a workspace."""
+
+    records: tuple[SegmenterRecord, ...]
+    """Newest first."""
+    damaged: tuple[str, ...]
+    """A message for each folder whose record cannot be read."""
+
+
+def checked_model_name(name: str) -> str:
+    """A name for a model of one's own, as it was given.
+
+    Raises:
+        SettingsError: it cannot name a folder.
+    """
+    if slug(name) != name:
+        raise SettingsError(
+            f"model name {name!r} has other signs than letters, digits, dots, underscores and "
+            f"hyphens; take {slug(name)!r}"
+        )
+    return name
+
+
+def save_segmenter(folder: Path, segmenter: Segmenter, origin: SegmenterOrigin) -> SegmenterRecord:
+    """Save a segmenter and its record, in place of what the folder held.
+
+    Complete or absent: written aside, then renamed. The caller holds `held_lock` for the folder.
+
+    Args:
+        folder: ``models/<name>`` of a workspace.
+        segmenter: one of a kind that can be built again.
+        origin: what the network does not know itself.
+
+    Returns:
+        The record that was written.
+
+    Raises:
+        EncoderError: it cannot be built again by name.
+        SettingsError: there are not as many names as classes.
+        StorageError: the disk refused.
+    """
+    if segmenter.kind not in _SEGMENTERS:
+        raise EncoderError(
+            f"a segmenter of kind {segmenter.kind!r} cannot be saved, since nothing could build it "
+            f"again; known are {', '.join(_SEGMENTERS)}"
+        )
+    if len(origin.classes) != segmenter.classes:
+        raise SettingsError(
+            f"the segmenter tells {segmenter.classes} classes, but the names are {origin.classes}"
+        )
+    tensors = state_of(segmenter)
+    asked = Header(
+        SEGMENTER_RECORD.kind, SEGMENTER_RECORD.format_version, origin.settings, origin.parents
+    )
+    header = network_header(asked, tensors_digest(tensors))
+    record = SegmenterRecord(origin, segmenter.kind, segmenter.shape(), header)
+    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n"
+    with folder_aside(folder, alone=True) as aside:
+        write_bytes_aside(aside / _WEIGHTS_NAME, safetensors.torch.save(tensors))
+        write_bytes_aside(aside / _RECORD_NAME, text.encode("utf-8", "surrogateescape"))
+    return record
+
+
+def load_segmenter(name: str, *, workspace: Workspace | None = None) -> LoadedSegmenter:
+    """A segmenter by name, with its weights.
+
+    Args:
+        name: a model of the workspace, or the path of such a folder.
+        workspace: where models lie.
+
+    Raises:
+        ModelError: there is none of that name, or this wsi-tower cannot build it.
+        CorruptStoreError: the folder is damaged; the file is named.
+    """
+    folder = _folder(name, workspace)
+    record = _read_record(folder / _RECORD_NAME)
+    network = _built(record, folder / _RECORD_NAME)
+    weights = folder / _WEIGHTS_NAME
+    load_state(network, weights, record.header.content_digest, folder / _RECORD_NAME, _REMEDY)
+    return LoadedSegmenter(network.eval(), record)
+
+
+def segmenters_of(workspace: Workspace, *, method: str | None = None) -> SegmentersFound:
+    """The segmenters of a workspace, newest first; tensors are not read.
+
+    Args:
+        workspace: where they lie.
+        method: only those of this method; None: all.
+    """
+    records, damaged = [], []
+    for path in sorted(workspace.models.glob(f"[!.]*/{_RECORD_NAME}")):
+        try:
+            record = _read_record(path)
+        except CorruptStoreError as error:
+            damaged.append(str(error))
+        else:
+            records.append(record)
+    records.sort(key=lambda record: (record.header.created, record.name), reverse=True)
+    return SegmentersFound(
+        tuple(record for record in records if method in (None, record.origin.method)),
+        tuple(damaged),
+    )
+
+
+def newest_segmenter(workspace: Workspace, method: str) -> SegmenterRecord | None:
+    """The newest segmenter of a method; None where there is none."""
+    return next(iter(segmenters_of(workspace, method=method).records), None)
+
+
+def _read_record(path: Path) -> SegmenterRecord:
+    return SegmenterRecord.from_json(read_json(path, _REMEDY), path)
+
+
+def _folder(name: str, workspace: Workspace | None) -> Path:
+    folders = [Path(name)] if "/" in name else []
+    if workspace is not None:
+        folders.append(workspace.model(slug(name)))
+    for folder in folders:
+        if (folder / _RECORD_NAME).is_file():
+            return folder
+    known = [one.name for one in segmenters_of(workspace).records] if workspace else []
+    alike = nearest(name, known)
+    there = f"there are {', '.join(known)}" if known else "there are none yet"
+    where = f"workspace {workspace.root} has" if workspace else "there is"
+    raise ModelError(
+        f"{where} no model {name!r}"
+        + (f"; did you mean {' or '.join(alike)}?" if alike else f" ({there});")
+        + " Train one with `wsi-tower finetune`, or give the path of a model's folder"
+    )
+
+
+def _built(record: SegmenterRecord, source: Path) -> Segmenter:
+    kind = _SEGMENTERS.get(record.kind)
+    if kind is None:
+        raise ModelError(
+            f"{source} names a network {record.kind!r}, which this wsi-tower does not know (only "
+            f"{', '.join(_SEGMENTERS)}); update it"
+        )
+    try:
+        return kind.of_shape(record.shape)
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorruptStoreError(
+            f"{source} is damaged: its shape cannot be built ({error}); {_REMEDY}"
+        ) from error
