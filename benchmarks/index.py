@@ -2,16 +2,18 @@
 
     python -m benchmarks.index
     python -m benchmarks.index --sizes 10000000 --threads 2
+    python -m benchmarks.index --sizes 10000000 --no-long --only compressed --again
 
-Prints a table and writes ``benchmarks/results/index.json``. The cohort is `Mixture`: its embedding
-caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a process of
-its own, one query at a time, on one thread, with the page cache warm: one round of the same queries
-before is not counted. A query is a tile of the cohort, and its patient's two slides may not answer.
-Recall is the share of the ten nearest tiles by exact distances, over all queries.
+Prints a table and adds it to ``benchmarks/results/index.json``. The cohort is `Mixture`: its
+embedding caches are made at the first run (5.5 GB for 10⁷ tiles). Every way of searching runs in a
+process of its own, one query at a time, on one thread, with the page cache warm: one round of the
+same queries before is not counted. A query is a tile of the cohort, and its patient's two slides
+may not answer. Recall is the share of the ten nearest tiles by exact distances, over all queries.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import time
@@ -51,6 +53,8 @@ class Case:
 
     mixture: Mixture
     queries: int
+    is_made: bool = False
+    """Whether its index is taken as an earlier run left it."""
 
     @property
     def workspace(self) -> Workspace:
@@ -126,19 +130,23 @@ class Measured:
 @click.option("--long/--no-long", default=True, help="Descriptors of 2 048 values, too.")
 @click.option("--only", default="", help="Names of ways, such as compressed,flat.")
 @click.option("--keep/--no-keep", default=True, help="Keep the caches for the next run.")
-def main(sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool) -> None:
+@click.option("--again", is_flag=True, help="Ask the indices that an earlier run made.")
+def main(  # noqa: PLR0913 - options
+    *, sizes: str, queries: int, threads: int, long: bool, only: str, keep: bool, again: bool
+) -> None:
     """Measure searching."""
-    cases = [Case(Mixture(int(size)), queries) for size in sizes.split(",")]
+    cases = [Case(Mixture(int(size)), queries, again) for size in sizes.split(",")]
     if long:
-        cases.append(Case(Mixture(100_000, 2048), queries))
+        cases.append(Case(Mixture(100_000, 2048), queries, again))
     click.echo(
         f"{'':<34}{'tiles':>11}{'D':>6}{'made in':>10}{'peak MB':>9}{'bytes/tile':>12}"
         f"{'p50 ms':>9}{'p99 ms':>9}{'recall':>8}{'MB':>7}"
     )
     measured = []
     for case in cases:
-        apart(case.mixture.write, case.workspace, ENCODER)
-        apart(made, case, "flat", threads)
+        if not again:
+            apart(case.mixture.write, case.workspace, ENCODER)
+            apart(made, case, "flat", threads)
         exact = apart(exact_answers, case, threads)
         for way in ways(case, only):
             one = apart(way, case, exact, threads)
@@ -147,7 +155,16 @@ def main(sizes: str, queries: int, threads: int, long: bool, only: str, keep: bo
         if not keep:
             shutil.rmtree(case.workspace.root)
     record = {"seed": SEED, "queries": queries, "hits": HITS, "threads_to_make": threads}
-    write_results("index", record | {"measured": [asdict(one) for one in measured]})
+    write_results("index", record | {"measured": with_earlier([asdict(one) for one in measured])})
+
+
+def with_earlier(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was measured now, after what earlier runs measured of other sizes or ways."""
+    path = RESULTS / "index.json"
+    earlier = json.loads(path.read_text())["measured"] if path.exists() else []
+    now = {(one["name"], one["tiles"], one["length"]) for one in measured}
+    kept = [one for one in earlier if (one["name"], one["tiles"], one["length"]) not in now]
+    return kept + measured
 
 
 def ways(case: Case, only: str) -> list[Callable[..., Measured]]:
@@ -236,7 +253,7 @@ def flat(case: Case, exact: NDArray[np.int64], threads: int) -> Measured:
 
 
 def _ours(case: Case, exact: NDArray[np.int64], kind: str, threads: int) -> Measured:
-    seconds, peak = apart(made, case, kind, threads)
+    seconds, peak = (None, None) if case.is_made else apart(made, case, kind, threads)
     opened = case.opened()
     index, vectors, own = opened.index, opened.vectors(), opened.slides()
     allowed = [opened.patients != opened.patients[slide] for slide in own.tolist()]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from wsi_tower.cli.main import cli
-from wsi_tower.cli.pipeline import read_pipeline, shipped_pipeline
+from wsi_tower.cli.pipeline import Stage, read_pipeline, shipped_pipeline
 from wsi_tower.errors import SettingsError
+from wsi_tower.tiles import TileStore
+from wsi_tower.workspace import Workspace
 
 
 def run(*arguments: object) -> Result:
@@ -137,7 +140,12 @@ def test_demo_runs_the_stages_of_its_pipeline(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     pictures = [line.strip() for line in result.stdout.partition("Open these:")[2].splitlines()]
     named = [Path(line) for line in pictures if line]
-    assert [path.suffix for path in named] == [".html", ".jpg"]
+    assert [path.suffix for path in named] == [".html", ".html", ".jpg"]
+    page = named[0].read_text(encoding="utf-8")
+    assert "2 stages are done" in page
+    assert "wsi-tower tile" in page
+    links = re.findall(r'<img[^>]* src="([^"]+)"', page)
+    assert [(named[0].parent / link).resolve() for link in links] == [named[2].resolve()]
     assert all(path.is_file() for path in named)
 
 
@@ -161,6 +169,8 @@ def test_demo_takes_the_users_slides(slides: Path, tmp_path: Path, quick: Path) 
     shown = result.stdout.partition("Open these:")[2]
     assert "runs/tower/curves.png" in shown
     assert "runs/tower/restored.png" in shown
+    assert "hits.png" in shown
+    assert (tmp_path / "w" / "index" / "tower-reinhard").is_dir()
 
 
 def test_demo_shows_what_there_is_although_a_slide_failed(
@@ -173,9 +183,44 @@ def test_demo_shows_what_there_is_although_a_slide_failed(
     assert "phantom-01.jpg" in result.stdout.partition("Open these:")[2]
 
 
-def test_the_shipped_pipeline_is_made_of_real_commands() -> None:
+def test_demo_says_what_ended_badly_and_stops(tmp_path: Path) -> None:
+    pipeline = tmp_path / "small.yaml"
+    pipeline.write_text(
+        "stages:\n"
+        "  - run: [index, --encoder, none, -w, '{workspace}']\n"
+        "  - run: [tile, '{workspace}/s', -w, '{workspace}']\n"
+    )
+    result = run("demo", "-w", tmp_path / "w", "--pipeline", pipeline)
+    assert result.exit_code == 2
+    page = (tmp_path / "w" / "reports" / "demo" / "index.html").read_text(encoding="utf-8")
+    assert "1 stage of 1 did not end well" in page
+    assert "exit code 2" in page
+
+
+def test_a_stage_asks_about_the_middle_tile_of_the_first_slide(
+    slides: Path, tmp_path: Path
+) -> None:
+    run("tile", slides, "--mpp", 2, "-w", tmp_path, "-j", 1, "--no-report")
+    path = Workspace(tmp_path).tile_stores()[0]
+    with TileStore.open(path) as store:
+        tiles = len(store)
+    filled = Stage(("query", "--slide", "{slide_id}", "--row", "{row}")).filled(
+        slides=[], workspace=str(tmp_path), workers="1"
+    )
+    assert filled == ["query", "--slide", path.stem, "--row", str(tiles // 2)]
+
+
+def test_stages_may_depend_on_whether_there_are_slides() -> None:
+    assert Stage(("tile",)).is_wanted(has_slides=True)
+    assert not Stage(("tile",), only_without_slides=True).is_wanted(has_slides=True)
+    assert not Stage(("tile",), only_with_slides=True).is_wanted(has_slides=False)
+    assert Stage(("tile",), only_with_slides=True).is_wanted(has_slides=True)
+
+
+def test_the_shipped_pipeline_is_made_of_real_commands(slides: Path, tmp_path: Path) -> None:
+    run("tile", slides, "--mpp", 2, "-w", tmp_path, "-j", 1, "--no-report")
     for stage in read_pipeline(shipped_pipeline("demo.yaml")):
-        verb, *arguments = stage.filled(slides=["a.svs"], workspace="w", workers="1")
+        verb, *arguments = stage.filled(slides=["a.svs"], workspace=str(tmp_path), workers="1")
         command = cli.get_command(None, verb)  # type: ignore[arg-type]
         assert command is not None
         command.make_context(verb, arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsi_tower.embeddings import EmbeddingCache, ExportFormat
-
-HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
 
 
 @pytest.fixture
@@ -100,7 +98,6 @@ def test_anndata_is_readable_by_its_documented_encodings(
     )
 
 
-@pytest.mark.skipif(not HAS_PYARROW, reason="pyarrow is not installed")
 def test_parquet_has_a_row_a_tile(cache: EmbeddingCache, tmp_path: Path) -> None:
     from pyarrow import parquet
 
@@ -116,8 +113,8 @@ def test_parquet_has_a_row_a_tile(cache: EmbeddingCache, tmp_path: Path) -> None
     assert {row["patient"] for row in rows} == {"p1"}
 
 
-@pytest.mark.skipif(HAS_PYARROW, reason="pyarrow is installed")
-def test_a_missing_library_is_named() -> None:
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SettingsError, match=r"pip install 'wsi-tower\[parquet\]'"):
         check_export_format("parquet")
 

@@ -64,3 +64,18 @@ def test_umap_gets_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     plane = projected(np.arange(27.0).reshape(9, 3), "umap", seed=5)
     assert plane.points[0].tolist() == [0, 1]
     assert plane.axes == ("UMAP 1", "UMAP 2")
+
+
+def test_auto_is_umap_only_where_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert projected(np.eye(9), "auto").axes[0].startswith("component 1")
+
+
+@pytest.mark.slow  # it compiles for a while
+@pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
+def test_umap_keeps_neighbours_together() -> None:
+    groups = np.repeat([0.0, 50.0], 40)
+    noise = np.random.default_rng(0).normal(size=(80, 5))
+    points = projected(noise + groups[:, None], "umap").points
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(80)
+    assert (groups[apart.argmin(axis=1)] == groups).all()

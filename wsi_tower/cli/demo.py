@@ -11,9 +11,12 @@ from wsi_tower.cli.options import SOME_FAILED, Shared, shared_options
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wsi_tower.cli.pipeline import Stage
+    from wsi_tower.report import StageShown
+
 EPILOG = """\b
 Examples:
-  wsi-tower demo                          on phantom slides, about two minutes
+  wsi-tower demo                          on phantom slides, about three minutes
   wsi-tower demo my-slides/ -w try-out    on your own
 """
 
@@ -31,50 +34,65 @@ def command(*, shared: Shared, slides: tuple[str, ...], pipeline: str | None) ->
 
     Without slides it writes phantom slides into the workspace first.
     """
-    import time
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from wsi_tower.cli.pipeline import read_pipeline, shipped_pipeline
+    from wsi_tower.report import write_pipeline_page
 
     own = Path(pipeline or "")
     path = own if own.is_file() else shipped_pipeline(pipeline or "demo.yaml")
-    phantoms = str(shared.workspace / "phantom-slides")
-    worst = 0
-    before = _pages(shared.workspace)
-    began = time.time()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    given = list(slides) or [str(shared.workspace / "phantom-slides")]
+    shown: list[StageShown] = []
     for stage in read_pipeline(path):
-        if stage.only_without_slides and slides:
+        if not stage.is_wanted(has_slides=bool(slides)):
             continue
-        arguments = stage.filled(
-            slides=list(slides) or [phantoms],
-            workspace=str(shared.workspace),
-            workers=str(shared.workers),
-        )
-        click.secho("$ wsi-tower " + " ".join(arguments), bold=True)
-        code = _run(arguments)
-        worst = max(worst, code)
-        if code > SOME_FAILED:
+        shown.append(_run(stage, given, shared))
+        if shown[-1].exit_code > SOME_FAILED:
             break
+    page = write_pipeline_page(
+        shared.workspace / "reports" / "demo", shown, workspace=shared.workspace, began=began
+    )
     click.echo("\nOpen these:")
-    for page in sorted(_pages(shared.workspace) - before):
-        click.echo(f"  {page.absolute()}")
-        for picture in sorted((page.parent / "pictures").glob("*")):
-            click.echo(f"  {picture.absolute()}")
-    for picture in sorted((shared.workspace / "runs").glob("*/*.png")):
-        if picture.stat().st_mtime >= began:
-            click.echo(f"  {picture.absolute()}")
-    if worst:
+    made = [one for stage in shown for one in (*stage.pages, *stage.pictures)]
+    for one in (page, *made):
+        click.echo(f"  {one.absolute()}")
+    if worst := max(stage.exit_code for stage in shown):
         raise click.exceptions.Exit(worst)
 
 
-def _run(arguments: list[str]) -> int:
-    """Run one stage in this process; its exit code."""
+def _run(stage: Stage, slides: list[str], shared: Shared) -> StageShown:
+    """Run one stage in this process."""
+    import shlex
+    import time
+
     from wsi_tower.cli.main import cli
+    from wsi_tower.report import StageShown
 
-    result = cli.main(arguments, prog_name="wsi-tower", standalone_mode=False)
-    return result if isinstance(result, int) else 0
+    arguments = stage.filled(
+        slides=slides, workspace=str(shared.workspace), workers=str(shared.workers)
+    )
+    words = shlex.join(["wsi-tower", *arguments])
+    click.secho(f"$ {words}", bold=True)
+    began, started = time.time(), time.perf_counter()
+    code = cli.main(arguments, prog_name="wsi-tower", standalone_mode=False)
+    return StageShown(
+        command=words,
+        seconds=time.perf_counter() - started,
+        exit_code=code if isinstance(code, int) else 0,
+        pages=tuple(_made(shared.workspace, began, ".html")),
+        pictures=tuple(_made(shared.workspace, began, ".png", ".jpg")),
+    )
 
 
-def _pages(workspace: Path) -> set[Path]:
-    """Pages of the reports that a workspace holds."""
-    return set((workspace / "reports").glob("*/index.html"))
+def _made(workspace: Path, began: float, *suffixes: str) -> list[Path]:
+    """Files for people that a workspace was given since then."""
+    # reports/pictures keeps what reports have copies of.
+    folders = [*workspace.glob("reports/*/"), workspace / "runs"]
+    return [
+        path
+        for folder in sorted(folders)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in suffixes and path.stat().st_mtime >= began and folder.name != "pictures"
+    ]

@@ -166,10 +166,10 @@ def addr_command(*, shared: Shared, **values: Any) -> None:
 )
 @click.option(
     "--projection",
-    type=click.Choice(["pca", "umap"]),
-    default="pca",
+    type=click.Choice(["auto", "pca", "umap"]),
+    default="auto",
     show_default=True,
-    help="How points are laid out; umap needs wsi-tower[umap].",
+    help="How points are laid out; umap needs wsi-tower[umap], and auto takes it where it is.",
 )
 def retrieval_command(*, shared: Shared, **values: Any) -> None:
     """Cross-slide tumour retrieval, and whether neighbours tell tumour.

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from wsi_tower.errors import SettingsError
+from wsi_tower.workspace import Workspace
 
 __all__ = ["Stage", "read_pipeline", "shipped_pipeline"]
 
@@ -18,18 +19,41 @@ class Stage:
     """One verb of a pipeline."""
 
     arguments: tuple[str, ...]
-    """The verb and its arguments; ``{slides}``, ``{workspace}``, ``{workers}`` are filled in, also
-    within a word, as in ``{slides}/training``."""
+    """The verb and its arguments. ``{slides}``, ``{workspace}``, ``{workers}`` and, for a tile to
+    ask about, ``{slide_id}`` and ``{row}`` are filled in, also within a word."""
     only_without_slides: bool = False
     """Whether the stage is left out when the user gives slides."""
+    only_with_slides: bool = False
+    """Whether it is left out when there are none."""
+
+    def is_wanted(self, *, has_slides: bool) -> bool:
+        """Whether the stage is run."""
+        return not (self.only_without_slides if has_slides else self.only_with_slides)
 
     def filled(self, *, slides: list[str], workspace: str, workers: str) -> list[str]:
-        """Arguments with their places filled; one with ``{slides}`` becomes one a slide."""
+        """Arguments with their places filled; one with ``{slides}`` becomes one a slide.
+
+        The tile to ask about is the middle one of the first slide that the workspace has now.
+
+        Raises:
+            NoSlidesError: there is none yet.
+        """
+        places: dict[str, object] = {"workspace": workspace, "workers": workers}
+        if any("{slide_id}" in argument or "{row}" in argument for argument in self.arguments):
+            places |= _middle_tile(Workspace(Path(workspace)))
         return [
-            argument.format(slides=slide, workspace=workspace, workers=workers)
+            argument.format(slides=slide, **places)
             for argument in self.arguments
             for slide in (slides if "{slides}" in argument else [""])
         ]
+
+
+def _middle_tile(workspace: Workspace) -> dict[str, object]:
+    from wsi_tower.tiles import TileStore
+
+    path = workspace.tile_stores()[0]
+    with TileStore.open(path) as store:
+        return {"slide_id": path.stem, "row": len(store) // 2}
 
 
 def shipped_pipeline(name: str) -> Path:
@@ -67,4 +91,8 @@ def _stage(path: Path, number: int, values: Any) -> Stage:
         raise SettingsError(
             f"pipeline {path}, stage {number}: `run:` must list a verb and its arguments as text"
         )
-    return Stage(tuple(run), bool(values.get("only_without_slides", False)))
+    return Stage(
+        tuple(run),
+        only_without_slides=bool(values.get("only_without_slides", False)),
+        only_with_slides=bool(values.get("only_with_slides", False)),
+    )

@@ -5,6 +5,7 @@ from wsi_tower.report.embedding_picture import embedding_picture
 from wsi_tower.report.folder import write_report
 from wsi_tower.report.pairs_picture import PairsOfSlide, pairs_picture
 from wsi_tower.report.picture import tiling_picture, write_picture
+from wsi_tower.report.pipeline_page import StageShown, write_pipeline_page
 from wsi_tower.report.query_picture import QueryPanel, query_picture
 from wsi_tower.report.record import RunRecord
 from wsi_tower.report.scatter_picture import EmbeddedTiles, scatter_picture
@@ -19,6 +20,7 @@ __all__ = [
     "PairsOfSlide",
     "QueryPanel",
     "RunRecord",
+    "StageShown",
     "comparison_picture",
     "duration",
     "embedding_picture",
@@ -35,5 +37,6 @@ __all__ = [
     "tiling_picture",
     "training_picture",
     "write_picture",
+    "write_pipeline_page",
     "write_report",
 ]

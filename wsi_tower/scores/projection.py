@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Projection", "ProjectionMethod", "projected"]
 
-ProjectionMethod: TypeAlias = Literal["pca", "umap"]
+ProjectionMethod: TypeAlias = Literal["auto", "pca", "umap"]
 """``pca``: the plane of largest variance. ``umap``: neighbours stay together, distances mean little
-(McInnes, Healy and Melville, arXiv 1802.03426)."""
+(McInnes, Healy and Melville, arXiv 1802.03426). ``auto``: UMAP where it is installed, else PCA."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,8 @@ def projected(
     """
     if len(features) < 3:
         raise ScoreError(f"{len(features)} tiles make no picture; embed more")
+    if method == "auto":
+        method = "umap" if find_spec("umap") else "pca"
     if method == "umap":
         return Projection(_umap(features, seed), ("UMAP 1", "UMAP 2"))
     return _principal_components(np.asarray(features, np.float64))
