@@ -20,7 +20,10 @@ from wsi_tower.segment.exports import DsaWriter, FoundObject, GeoJsonWriter, wri
 if TYPE_CHECKING:
     from pathlib import Path
 
-SQUARE = shapely.box(1010, 2020, 1030, 2050).difference(shapely.box(1015, 2030, 1020, 2035))
+SQUARE = shapely.Polygon(
+    [(1010, 2020), (1030, 2020), (1030, 2050), (1010, 2050)],
+    [[(1015, 2030), (1020, 2030), (1020, 2035), (1015, 2035)]],
+)
 
 
 def found(number: int = 1) -> FoundObject:

@@ -39,7 +39,8 @@ def joined(
     """Ids and table of a mask that comes in bands of some heights, over and over."""
     tissue = np.ones_like(mask) if tissue is None else tissue
     joiner = ObjectJoiner((0.5,), tissue, 1.0, split_px)
-    top, bands = 0, []
+    top = 0
+    bands: list[NDArray[np.uint32]] = []
     while top < len(mask):
         rows = mask[top : top + heights[len(bands) % len(heights)]]
         density = np.full(rows.shape, 40, np.uint8)

@@ -76,7 +76,8 @@ def test_what_is_written_agrees_with_itself(study: Workspace) -> None:
     assert [int(row["id"]) for row in rows] == list(range(1, record.objects + 1))
     areas = np.bincount(labels.ravel())[1:]
     assert [float(row["area_um2"]) for row in rows] == pytest.approx(areas.tolist(), rel=1e-3)
-    assert record.areas_mm2["nucleus"] == pytest.approx(areas.sum() / 1e6)
+    assert 0.8 * areas.sum() / 1e6 <= record.areas_mm2["nucleus"] <= areas.sum() / 1e6
+    assert record.area_fraction == pytest.approx(record.areas_mm2["nucleus"] / record.tissue_mm2)
     assert {row["class"] for row in rows} == {"nucleus"}
     outlines = read_geojson_polygons(export_path(job.path, "geojson"))
     told = json.loads(export_path(job.path, "dsa").read_text(encoding="utf-8"))
@@ -166,7 +167,8 @@ def test_a_slide_at_another_resolution_is_refused_or_resampled(study: Workspace)
     job = job_for(study, resample=True)
     segment_slide(job)
     record = read_segmentation(job.path)
-    assert (record.mpp, record.pitch_l0) == (pytest.approx(1.5), pytest.approx(1.5))
+    assert record.mpp == pytest.approx(1.5)
+    assert record.pitch_l0 == pytest.approx(1.5)
     assert labels_at(job.path).shape == (734, 934)
 
 

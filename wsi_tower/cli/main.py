@@ -12,8 +12,7 @@ __all__ = ["cli", "main"]
 
 VERBS = (
     *("tile", "pairs", "pretrain", "runs", "embed", "export"),
-    *("segment",),
-    *("index", "query", "similar-map", "finetune", "evaluate"),
+    *("index", "query", "similar-map", "finetune", "segment", "evaluate"),
     *("info", "doctor", "demo", "phantom"),
 )
 """In the order that a new user meets them."""

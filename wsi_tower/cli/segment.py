@@ -25,6 +25,7 @@ Examples:
 @click.argument("slides", nargs=-1, metavar="[SLIDES]...")
 @shared_options("workspace", "overwrite", "json", "verbose")
 @click.option("--model", default="", help="One of the workspace, or the path of its folder.")
+@click.option("--method", default="", help="Take its newest model: finetune, patch-contrast.")
 @click.option("--name", default="", help="Of the results' folder.  [default: the model's]")
 @click.option(
     "--threshold", type=float, help="Least probability of an object.  [default: the model's]"

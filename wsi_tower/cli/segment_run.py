@@ -14,8 +14,8 @@ from wsi_tower.batch import BatchSettings, Outcome, Progress, run_batch, usable_
 from wsi_tower.cli.batch_run import BatchReport, RunClock
 from wsi_tower.cli.progress import watched
 from wsi_tower.embeddings import ForwardSettings
-from wsi_tower.errors import CorruptStoreError, NoSlidesError, SettingsError
-from wsi_tower.models import load_segmenter, slug
+from wsi_tower.errors import CorruptStoreError, ModelError, NoSlidesError, SettingsError
+from wsi_tower.models import load_segmenter, newest_segmenter, segmenters_of, slug
 from wsi_tower.records import plain, write_text_aside
 from wsi_tower.report import segmentation_picture, write_picture
 from wsi_tower.segment import (
@@ -52,7 +52,9 @@ class SegmentRequest:
     slides: tuple[str, ...]
     """Names of slides; empty: all."""
     model: str
-    """A model of the workspace, or the path of its folder."""
+    """A model of the workspace, or the path of its folder; empty: the newest of ``method``."""
+    method: str
+    """What trained the model, where it is not named."""
     name: str
     """Of the results' folder; empty: the model's."""
     settings: SegmentSettings
@@ -75,14 +77,22 @@ class SegmentRequest:
         Raises:
             SettingsError: a value cannot be right, or there is no model.
         """
-        if not values["model"]:
-            raise SettingsError("no model to segment by; name one with --model")
+        model, method = values["model"], values["method"]
+        if model and method:
+            raise SettingsError(
+                f"--model {model} and --method {method} both name a model; give one of them"
+            )
+        if not (model or method):
+            raise SettingsError(
+                "no model to segment by; name one with --model, or a method with --method"
+            )
         known = {name: value for name, value in values.items() if name in _SETTINGS}
         known["formats"] = tuple(dict.fromkeys(values["formats"]))
         return cls(
             workspace=Workspace(shared.workspace.absolute()),
             slides=values["slides"],
-            model=values["model"],
+            model=model,
+            method=method,
             name=values["name"],
             settings=SegmentSettings(**known),
             forward=ForwardSettings(**{key: values[key] for key in _FORWARD if key in values}),
@@ -170,19 +180,37 @@ def _stores(request: SegmentRequest) -> list[Path]:
 
 
 def _recipe(request: SegmentRequest, home: Workspace, slides: int) -> SegmentRecipe:
-    record = load_segmenter(request.model, workspace=home).record
+    model = request.model or _newest(home, request.method)
+    record = load_segmenter(model, workspace=home).record
     folder = request.name or record.name
     if slug(folder) != folder:
         raise SettingsError(f"--name {folder!r} cannot name a folder; take {slug(folder)!r}")
     if not request.quiet:
         click.echo(_told(record, request.settings, folder), err=True)
-    model = str(Path(request.model).absolute()) if "/" in request.model else request.model
+    model = str(Path(model).absolute()) if "/" in model else model
     forward = request.forward
     workers = min(request.batch.workers or len(forward.devices()), slides)
     if not forward.threads and workers > 1:
         forward = replace(forward, threads=max(1, usable_cores() // workers))
     digest = record.header.content_digest
     return SegmentRecipe(home, model, folder, digest, request.settings, forward)
+
+
+def _newest(home: Workspace, method: str) -> str:
+    """The name of a method's newest model.
+
+    Raises:
+        ModelError: there is none.
+    """
+    record = newest_segmenter(home, method)
+    if record is not None:
+        return record.name
+    methods = sorted({one.origin.method for one in segmenters_of(home).records})
+    others = f"only of {', '.join(methods)}" if methods else "nor of any other"
+    raise ModelError(
+        f"workspace {home.root} has no model of method {method}, {others}; train one, or name one "
+        f"with --model"
+    )
 
 
 def _told(record: SegmenterRecord, settings: SegmentSettings, folder: str) -> str:

@@ -2,6 +2,7 @@
 
 from wsi_tower.models.batchnorm import synchronise_batchnorm
 from wsi_tower.models.building import build_encoder
+from wsi_tower.models.confidence import ConfidenceNet, ConfidenceSegmenter, FeatureNet, lifted
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
 from wsi_tower.models.heads import HeadSettings, Norm, ProjectionHead
@@ -35,11 +36,14 @@ from wsi_tower.models.untrained import untrained_network
 
 __all__ = [
     "UNET_WIDTHS",
+    "ConfidenceNet",
+    "ConfidenceSegmenter",
     "Descriptor",
     "Encoder",
     "EncoderPlan",
     "EncoderRecord",
     "EncodersFound",
+    "FeatureNet",
     "Features",
     "HeadSettings",
     "LoadedEncoder",
@@ -60,6 +64,7 @@ __all__ = [
     "checked_encoder_name",
     "checked_model_name",
     "encoders_of",
+    "lifted",
     "load_encoder",
     "load_segmenter",
     "newest_encoder",

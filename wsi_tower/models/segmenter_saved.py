@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import safetensors.torch
 
 from wsi_tower.errors import CorruptStoreError, EncoderError, ModelError, SettingsError
+from wsi_tower.models.confidence import ConfidenceSegmenter
 from wsi_tower.models.naming import nearest, slug
 from wsi_tower.models.parts import load_state, network_header, read_json, state_of, tensors_digest
 from wsi_tower.models.segmenter import UNetSegmenter
@@ -42,7 +43,9 @@ __all__ = [
 
 _RECORD_NAME, _WEIGHTS_NAME = "model.json", "model.safetensors"
 _REMEDY = SEGMENTER_RECORD.remedy
-_SEGMENTERS: Mapping[str, type[Segmenter]] = MappingProxyType({UNetSegmenter.kind: UNetSegmenter})
+_SEGMENTERS: Mapping[str, type[Segmenter]] = MappingProxyType(
+    {one.kind: one for one in (UNetSegmenter, ConfidenceSegmenter)}
+)
 """Which segmenter a record means."""
 
 

@@ -6,7 +6,6 @@ Whoever only reads segmentations waits for no torch: what needs it is imported w
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from wsi_tower.segment.exports import class_colour
 from wsi_tower.segment.fields import (
     ObjectCover,
     SegmentedField,
@@ -50,7 +49,6 @@ __all__ = [
     "SegmentSettings",
     "SegmentationRecord",
     "SegmentedField",
-    "class_colour",
     "export_path",
     "finetune_unet",
     "label_objects",

@@ -29,6 +29,8 @@ class ObjectTable:
     """Centroid as x and y, from the picture's corner: (N, 2)."""
     area_px: NDArray[np.int64]
     """Pixels: (N,)."""
+    tissue_px: NDArray[np.int64]
+    """Those on tissue: (N,)."""
     optical_density: NDArray[np.float64]
     """Mean over its pixels: (N,)."""
     probability: NDArray[np.float64]
@@ -88,12 +90,13 @@ class ObjectJoiner:
         kept = (area > 0) & (area >= min_area_px) & (2 * on_tissue >= area)
         ids = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[roots]
         found = np.concatenate([np.zeros(1, np.int64), *self._classes])[kept]
-        area_px, x_px, y_px, density, probability, _ = whole[kept].T
+        area_px, x_px, y_px, density, probability, tissue_px = whole[kept].T
         centre_px = np.stack([x_px, y_px], axis=1) / area_px[:, None] + 0.5
         return ids, ObjectTable(
             found,
             centre_px,
             area_px.astype(np.int64),
+            tissue_px.astype(np.int64),
             density / area_px / 100,
             probability / area_px,
         )

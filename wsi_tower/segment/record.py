@@ -72,7 +72,7 @@ class SegmentationRecord:
     counts: dict[str, int]
     """Objects of each class."""
     areas_mm2: dict[str, float]
-    """Area of each class's objects."""
+    """Area on tissue of each class's objects."""
     header: Header
     """Kind, settings and parents."""
 

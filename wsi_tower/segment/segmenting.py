@@ -270,7 +270,7 @@ class _Work:
     ) -> SegmentationRecord:
         classes, store = self.origin.classes, self.store
         counts = np.bincount(table.class_number, minlength=len(classes))
-        areas = np.bincount(table.class_number, table.area_px, minlength=len(classes))
+        areas = np.bincount(table.class_number, table.tissue_px, minlength=len(classes))
         pixel_mm2 = raster.pixel_um[0] * raster.pixel_um[1] / 1e6
         mask_mm2 = store.tissue_pitch_l0**2 * store.slide.mpp.x * store.slide.mpp.y / 1e6
         return SegmentationRecord(

@@ -3,7 +3,7 @@
 from wsi_tower.tissue.finding import METHOD, find_tissue
 from wsi_tower.tissue.given import given_mask
 from wsi_tower.tissue.mask import TissueMask
-from wsi_tower.tissue.outlines import mask_outlines, tissue_outlines
+from wsi_tower.tissue.outlines import many_outlines, mask_outlines, tissue_outlines
 from wsi_tower.tissue.quality import TileQuality, focus_measure, tile_quality
 from wsi_tower.tissue.raster import draw_polygon
 from wsi_tower.tissue.settings import TissueSettings
@@ -17,6 +17,7 @@ __all__ = [
     "find_tissue",
     "focus_measure",
     "given_mask",
+    "many_outlines",
     "mask_outlines",
     "tile_quality",
     "tissue_outlines",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon
 
 from wsi_tower.tissue.rings import rings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
     from wsi_tower.geometry import Level0Size
     from wsi_tower.tissue.mask import Mask, TissueMask
 
-__all__ = ["SIMPLIFY_PX", "mask_outlines", "tissue_outlines"]
+__all__ = ["SIMPLIFY_PX", "many_outlines", "mask_outlines", "tissue_outlines"]
 
 SIMPLIFY_PX = 0.4
 """How far simplifying may move an outline, in mask pixels. Below a half, so that the cut corners of
@@ -48,11 +52,48 @@ def mask_outlines(mask: Mask, simplify_px: float = SIMPLIFY_PX) -> MultiPolygon:
         mask: where: (H, W). Pixels that touch at a corner only are apart.
         simplify_px: how far simplifying may move a line; 0 leaves every corner.
     """
-    rings = [shapely.LinearRing(ring) for ring in rings_of(mask)]
+    rings = rings_of(mask)
     if not rings:
         return MultiPolygon()
-    areas = shapely.build_area(shapely.geometrycollections(rings))
+    areas = _area_within(rings)
     return _polygons(_simplified(areas, simplify_px) if simplify_px else areas)
+
+
+def many_outlines(masks: Sequence[Mask], simplify_px: float = SIMPLIFY_PX) -> list[MultiPolygon]:
+    """`mask_outlines` of each of many small masks, several times as fast."""
+    lefts = np.cumsum([0, *(mask.shape[1] + 1 for mask in masks)])
+    canvas = np.zeros((max(mask.shape[0] for mask in masks), int(lefts[-1])), np.bool_)
+    for mask, left in zip(masks, lefts.tolist(), strict=False):
+        canvas[: mask.shape[0], left : left + mask.shape[1]] = mask
+    grouped: list[list[NDArray[np.float64]]] = [[] for _ in masks]
+    for ring in rings_of(canvas):
+        owner = int(np.searchsorted(lefts, ring[0, 0], side="right")) - 1
+        grouped[owner].append(ring - (lefts[owner], 0))
+    areas = np.array([_area_within(rings) for rings in grouped], object)
+    if not simplify_px:
+        return list(map(_polygons, areas))
+    simple = shapely.simplify(areas, simplify_px, preserve_topology=False)
+    for place in np.flatnonzero(~shapely.is_valid(simple) | shapely.is_empty(simple)).tolist():
+        simple[place] = _simplified(areas[place], simplify_px)
+    return list(map(_polygons, simple))
+
+
+def _area_within(rings: list[NDArray[np.float64]]) -> BaseGeometry:
+    """The area that rings of `rings_of` go around; at least one."""
+    if len(rings) == 1:
+        return shapely.Polygon(rings[0])
+    sizes = [_signed_area(ring) for ring in rings]
+    largest = max(range(len(rings)), key=lambda number: abs(sizes[number]))
+    # Rings of holes run the other way: where one ring runs like the largest, it is around them all.
+    if sum(size * sizes[largest] > 0 for size in sizes) == 1:
+        return shapely.Polygon(rings.pop(largest), rings)
+    return shapely.build_area(shapely.geometrycollections(list(map(shapely.LinearRing, rings))))
+
+
+def _signed_area(ring: NDArray[np.float64]) -> float:
+    """Area within a closed line, negative where it runs the other way around."""
+    x, y = (ring - ring[0]).T
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y)) / 2
 
 
 def _simplified(areas: BaseGeometry, simplify_px: float) -> BaseGeometry:

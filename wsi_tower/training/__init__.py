@@ -4,6 +4,7 @@ from wsi_tower.training.agreement import all_or_none, by_first, check_same
 from wsi_tower.training.augment import AugmentSettings, augmented, augmented_with_masks
 from wsi_tower.training.checkpoint import Checkpoint, Checkpoints
 from wsi_tower.training.collapse import Probe, Watch, distance_gap, effective_rank, watched
+from wsi_tower.training.colour import haematoxylin
 from wsi_tower.training.feed import FedStep, TileFeed, ViewRecipe
 from wsi_tower.training.folder import FolderPictures
 from wsi_tower.training.interrupt import put_off_interrupts
@@ -67,6 +68,7 @@ __all__ = [
     "distance_gap",
     "effective_rank",
     "gathered",
+    "haematoxylin",
     "joined_ranks",
     "learning_rate",
     "mean_over_ranks",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 __all__ = [
     "blurred",
     "greyed",
+    "haematoxylin",
     "with_brightness",
     "with_contrast",
     "with_hue",
@@ -68,6 +69,21 @@ def with_hue(images: Tensor, turns: Tensor) -> Tensor:
         share = torch.minimum(place, 4 - place).clamp(0, 1)
         planes.append(value - chroma * share)
     return torch.stack(planes, dim=1)
+
+
+def haematoxylin(images: Tensor) -> Tensor:
+    """Amount of haematoxylin of each pixel, in decadic optical density (Ruifrok and Johnston 2001).
+
+    Args:
+        images: (B, 3, H, W) with values in [0, 1].
+
+    Returns:
+        (B, H, W); below 0 where what lies there is no sum of the three dyes.
+    """
+    unmixing = torch.linalg.inv(torch.tensor(_HED, dtype=torch.float64))
+    column = unmixing[:, 0].to(images.device, torch.float32)
+    # A grey level is the darkest that 8 bits tell from black.
+    return torch.einsum("bchw,c->bhw", -images.clamp(min=1 / 255).log10(), column)
 
 
 def with_stain(images: Tensor, factors: Tensor, shifts: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class TrainResult:
     loss: float
     """Moving mean of the training loss."""
     has_stopped_early: bool
-    """Whether the loss no longer fell."""
+    """Whether the loss no longer fell, or the objective was over."""
     checkpoint: Path
     """The last one."""
 
@@ -114,7 +114,8 @@ def train(
         trainee = Trainee(objective, network, settings, feed.device)
         kept = _checkpoints(run, settings)
         mean, step = _begun(trainee, kept, run, watcher)
-        stop = step if mean.is_stale(settings.patience) else settings.steps
+        is_done = mean.is_stale(settings.patience) or objective.is_over()
+        stop = step if is_done else settings.steps
         with (
             closing(_reporter(run, step, watcher, settings, network, feed)) as reporter,
             put_off_interrupts() as interruption,
@@ -130,7 +131,7 @@ def train(
                 now = Progress(step, settings.steps)
                 trainee.follow(fed, now)
                 mean.add(losses["loss"])
-                is_last = step == stop or mean.is_stale(settings.patience)
+                is_last = step == stop or mean.is_stale(settings.patience) or objective.is_over()
                 with all_or_none():
                     watch = reporter.step(now, rate, losses, norm, is_last=is_last)
                     if watch is not None and not math.isfinite(watch.rank):

@@ -144,3 +144,7 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, network: Network, batch: TileBatch, progress: Progress) -> None:
         """Move what follows the weights: averaged copies, memory banks; in buffers only."""
+
+    def is_over(self) -> bool:
+        """Whether it has learnt what it can; the run ends with the step just done."""
+        return False

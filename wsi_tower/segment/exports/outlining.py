@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numcodecs.zstd import Zstd
 
-from wsi_tower.tissue import mask_outlines
+from wsi_tower.tissue import many_outlines, mask_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,11 @@ __all__ = ["BandOutliner"]
 _LARGEST_PX = 1 << 26
 """Pixels of an object's box up to which it is outlined as it is; a larger one, no nucleus, is
 outlined on every second, third, … pixel."""
+
+
+_SMALL_PX = 1 << 14
+_AT_ONCE = 512
+"""Objects, each with a box of at most so many pixels, that are outlined at once."""
 
 
 class _Piece(NamedTuple):
@@ -69,11 +74,18 @@ class BandOutliner:
         begins, goes_on = (set(np.unique(row).tolist()) for row in (ids[0], ids[-1]))
         for number in [one for one in self._open if one not in begins]:
             yield number, self._outlined(number, None)
+        whole: list[tuple[int, _Piece]] = []
         for number, piece in _pieces(top, ids):
             if number in goes_on:
                 self._open.setdefault(number, []).append(_Kept.of(piece))
-            else:
+            elif number in self._open or piece.pixels.size > _SMALL_PX:
                 yield number, self._outlined(number, piece)
+            else:
+                whole.append((number, piece))
+                if len(whole) == _AT_ONCE:
+                    yield from _outlines(whole, self.simplify_px)
+                    whole.clear()
+        yield from _outlines(whole, self.simplify_px)
 
     def finish(self) -> Iterator[tuple[int, MultiPolygon]]:
         """The objects that the picture's lower rim ends."""
@@ -108,6 +120,19 @@ def _pieces(top: int, ids: NDArray[np.uint32]) -> Iterator[tuple[int, _Piece]]:
         pixels = np.zeros((last - first + 1, right - left + 1), np.bool_)
         pixels[rows[start:stop] - first, columns[start:stop] - left] = True
         yield number, _Piece(top + first, left, pixels)
+
+
+def _outlines(
+    whole: list[tuple[int, _Piece]], simplify_px: float
+) -> Iterator[tuple[int, MultiPolygon]]:
+    """Outlines of many small objects, each in one piece."""
+    if not whole:
+        return
+    outlines = many_outlines([piece.pixels for _, piece in whole], simplify_px)
+    corners = np.array([(piece.left, piece.top) for _, piece in whole])
+    points, owners = shapely.get_coordinates(outlines, return_index=True)
+    moved = shapely.set_coordinates(np.array(outlines, object), points + corners[owners])
+    yield from zip((number for number, _ in whole), moved.tolist(), strict=True)
 
 
 def _outline(pieces: list[_Piece], simplify_px: float) -> MultiPolygon:
