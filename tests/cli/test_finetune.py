@@ -52,6 +52,7 @@ def test_it_says_what_it_does_and_what_it_made(given: tuple[object, ...], tmp_pa
     assert sorted(drawn["training_pictures"] + drawn["validation_pictures"]) == [
         f"p{number}" for number in range(5)
     ]
+    assert (tmp_path / "study" / "runs" / "finetune-random" / "curves.png").exists()
     listed = json.loads(run("runs", "-w", tmp_path / "study", "--json").stdout)
     (told,) = listed["runs"]
     assert (told["name"], told["status"], told["step"]) == ("finetune-random", "finished", 6)

@@ -47,10 +47,10 @@ def test_two_pixels_become_one_by_their_mean() -> None:
 
 
 @pytest.mark.parametrize("target", [1.0, 0.98, 1.7, 0.6, 2.0, 4.0])
-def test_boxes_are_parts_of_the_whole(slide: Slide, target: float) -> None:
+def test_what_a_pixel_is_does_not_depend_on_its_box(slide: Slide, target: float) -> None:
     raster = SlideRaster.of(slide, target, resample=True)
     assert raster.mpp == pytest.approx(target, rel=0.05)
-    whole = raster.read(slide, LevelBox(0, 0, raster.size.width, raster.size.height))
+    whole = raster.read(slide, LevelBox(0, 0, 240, 160))
     part = raster.read(slide, LevelBox(101, 53, 90, 71))
     assert np.abs(whole[53:124, 101:191].astype(int) - part).max() <= 1
 

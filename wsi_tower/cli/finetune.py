@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   wsi-tower finetune --init tower --images train/images --masks train/masks --mpp 0.25
-  wsi-tower finetune --init random --images … --masks … --mpp 0.25      what the others must beat
-  wsi-tower finetune --init tower --fresh-decoder --images … --masks … --mpp 0.25 --name control
-  wsi-tower finetune --init simclr --labels 5% --images … --masks … --mpp 0.25
+  wsi-tower finetune --init random --images im --masks ma --mpp 0.25      what the others must beat
+  wsi-tower finetune --init tower --fresh-decoder --images im --masks ma --mpp 0.25 --name control
+  wsi-tower finetune --init simclr --labels 5% --images im --masks ma --mpp 0.25
   wsi-tower finetune --init tower --annotations qupath/ --class-name Gland
-  wsi-tower finetune --init tower --set train.lr=3e-4 --set augment.stain=0.1 …
+  wsi-tower finetune --init tower --set train.lr=3e-4 --set augment.stain=0.1 --annotations qupath
   wsi-tower segment --model finetune-tower              what it is for
 
 \b

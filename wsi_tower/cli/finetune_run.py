@@ -11,6 +11,9 @@ from wsi_tower.cli.pretrain_run import grouped_values
 from wsi_tower.errors import SettingsError
 from wsi_tower.memory import keep_freed_memory
 from wsi_tower.pretrain import settings_of
+from wsi_tower.records import write_bytes_aside
+from wsi_tower.report import training_picture
+from wsi_tower.runs import logged_columns
 from wsi_tower.segment import (
     AUGMENT_DEFAULTS,
     TRAINING_DEFAULTS,
@@ -104,6 +107,8 @@ def run_finetune(request: FinetuneRequest) -> FinetuneSummary:
     keep_freed_memory()  # activations of some megabytes come and go at each step
     watcher = _Told(quiet=request.quiet)
     made = finetune_unet(request.settings, request.workspace, watcher)
+    curves = training_picture(logged_columns(made.run / "log.csv"), made.name)
+    write_bytes_aside(made.run / "curves.png", curves)
     fitted = made.fitted
     return FinetuneSummary(
         name=made.name,

@@ -186,8 +186,8 @@ def _folder(name: str, workspace: Workspace | None) -> Path:
     where = f"workspace {workspace.root} has" if workspace else "there is"
     raise ModelError(
         f"{where} no model {name!r}"
-        + (f"; did you mean {' or '.join(alike)}?" if alike else f" ({there});")
-        + " Train one with `wsi-tower finetune`, or give the path of a model's folder"
+        + (f"; did you mean {' or '.join(alike)}? Else " if alike else f", {there}; ")
+        + "train one with `wsi-tower finetune`, or give the path of a model's folder"
     )
 
 

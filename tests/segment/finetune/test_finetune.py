@@ -36,6 +36,7 @@ from wsi_tower.models import (
 from wsi_tower.records import held_lock
 from wsi_tower.segment.finetune import (
     FinetuneWatcher,
+    LabelledPicture,
     finetune_unet,
     mean_dice,
     picture_probabilities,
@@ -285,6 +286,24 @@ def test_windows_cover_a_picture_once(size: tuple[int, int], overlap_px: int) ->
     rgb = np.random.default_rng(0).integers(1, 255, (*size, 3)).astype(np.uint8)
     found = picture_probabilities(Brightness(), rgb, 64, overlap_px)
     np.testing.assert_allclose(found, rgb[None, ..., 0] / 255, atol=1e-5)
+
+
+def test_dice_by_hand_is_that_of_pictures_and_of_slides_as_a_whole() -> None:
+    def shown(found: list[int], truth: list[int], slide_id: str | None = None) -> LabelledPicture:
+        rgb = np.repeat(np.array([found], np.uint8)[..., None] * 255, 3, axis=2)
+        mask = np.array([truth], np.uint8) * 255
+        return LabelledPicture(f"{found}{truth}", rgb, mask, slide_id)
+
+    half = shown([1, 1, 0, 0], [1, 0, 0, 1])  # 2 · 1 / (2 + 2)
+    nothing = shown([0, 0, 0, 0], [0, 0, 0, 0])
+    assert mean_dice(Brightness(), [half], 4, 0.5) == 0.5
+    assert mean_dice(Brightness(), [half, nothing], 4, 0.5) == (0.5 + 1) / 2
+    tiles = [
+        shown([1, 1, 0, 0], [1, 0, 0, 1], "s"),
+        shown([0, 0, 0, 0], [0, 0, 0, 0], "s"),
+        shown([1, 0, 0, 0], [0, 0, 0, 0], "s"),
+    ]
+    assert mean_dice(Brightness(), tiles, 4, 0.5) == 2 * 1 / (3 + 2)
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,24 +63,21 @@ def mean_dice(
 ) -> float:
     """Mean over pictures of the first class's Dice: 2 |A ∩ B| / (|A| + |B|); 1 if both are empty.
 
-    The segmenter is in eval mode for the time.
+    Tiles of a slide count as one picture, since most of them may be empty. The segmenter is in eval
+    mode for the time.
     """
     was_training = segmenter.training
     segmenter.eval()
-    found = [
-        _dice(
-            picture_probabilities(segmenter, picture.rgb, window_px)[0] >= threshold,
-            picture.mask > 0,
-        )
-        for picture in pictures
-    ]
+    common: dict[str, int] = defaultdict(int)
+    sizes: dict[str, int] = defaultdict(int)
+    for picture in pictures:
+        found = picture_probabilities(segmenter, picture.rgb, window_px)[0] >= threshold
+        truth = picture.mask > 0
+        common[picture.group] += int((found & truth).sum())
+        sizes[picture.group] += int(found.sum()) + int(truth.sum())
     segmenter.train(was_training)
-    return float(np.mean(found))
-
-
-def _dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    both = int(found.sum()) + int(truth.sum())
-    return 2 * int((found & truth).sum()) / both if both else 1.0
+    scores = [2 * common[group] / size if size else 1.0 for group, size in sizes.items()]
+    return fmean(scores)
 
 
 def _starts(extent: int, window_px: int, overlap_px: int) -> list[int]:
