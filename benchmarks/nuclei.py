@@ -44,7 +44,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "published": {"preset": "published"},
     "taught": {"preset": "taught"},
     "teacher-only": {"preset": "taught", "contrast": replace(_TAUGHT, contrast=0.0)},
-    "published-fast": {
+    "contrast-only": {
         "preset": "published",
         "contrast": ContrastSettings(temperature=0.1),
         "crop_px": 150,
