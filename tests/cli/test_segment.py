@@ -180,11 +180,6 @@ def test_killed_at_any_moment_nothing_is_half_written(study: Path) -> None:
             "no model to segment by; name one with --model, or a method with --method",
         ),
         ("--method finetune --model nuclei", "settings", "both name a model"),
-        (
-            "--method patch-contrast",
-            "model",
-            "has no model of method patch-contrast, only of finetune",
-        ),
         ("--model nucleii", "model", "has no model 'nucleii'; did you mean nuclei?"),
         ("--model nuclei slide-9", "no-slides", "slide slide-9 has no tile store in"),
         ("--model nuclei --threshold 2", "settings", "threshold must lie between 0 and 1"),
