@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from wsi_tower.models import ConfidenceNet
+from wsi_tower.scores import dice
 from wsi_tower.segment.nuclei import (
     ContrastSettings,
     LearntNet,
@@ -57,11 +58,6 @@ _COLUMNS = (
 )
 
 
-def _dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    both = int(found.sum()) + int(truth.sum())
-    return 2 * int((found & truth).sum()) / both if both else 1.0
-
-
 def _pictures(data: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
     found = []
     for path in sorted((data / "images").iterdir()):
@@ -78,8 +74,8 @@ def _scored(net: ConfidenceNet, channel: int, pictures: list[Any]) -> dict[str, 
     dices, clean = [], []
     for rgb, truth in pictures:
         masks = picture_confidences(net, rgb) > 0.5
-        dices.append([_dice(mask, truth) for mask in masks])
-        clean.append(_dice(cleaned(masks[channel]), truth))
+        dices.append([dice(mask, truth) for mask in masks])
+        clean.append(dice(cleaned(masks[channel]), truth))
     means = np.mean(dices, axis=0)
     return {
         "dice": round(float(means[channel]), 4),
@@ -95,8 +91,8 @@ def _otsu_row(pictures: list[Any], sigma_px: float) -> dict[str, Any]:
         image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
         density = smoothed_haematoxylin(image, sigma_px)
         mask = (density >= otsu_thresholds(density.flatten(1))[:, None, None])[0].numpy()
-        raw.append(_dice(mask, truth))
-        clean.append(_dice(cleaned(mask), truth))
+        raw.append(dice(mask, truth))
+        clean.append(dice(cleaned(mask), truth))
     return {
         "configuration": f"otsu-sigma-{sigma_px:g}",
         "dice": round(float(np.mean(raw)), 4),

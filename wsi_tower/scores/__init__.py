@@ -19,6 +19,7 @@ from wsi_tower.scores.evaluation import (
 from wsi_tower.scores.floors import COLOUR, colour_floor, colour_statistics, floors_of, is_floor
 from wsi_tower.scores.labelled import LabelledSlide, LabelRules
 from wsi_tower.scores.nearest import Neighbours, check_finite, nearest_elsewhere
+from wsi_tower.scores.overlap import aggregated_jaccard, dice
 from wsi_tower.scores.projection import Projection, ProjectionMethod, projected
 from wsi_tower.scores.tumour_neighbours import (
     NeighbourAccuracy,
@@ -57,10 +58,12 @@ __all__ = [
     "TumourScores",
     "TumourSettings",
     "addr",
+    "aggregated_jaccard",
     "check_finite",
     "check_same_tiles",
     "colour_floor",
     "colour_statistics",
+    "dice",
     "draw_pairs",
     "evaluate_addr",
     "evaluate_tumour",
