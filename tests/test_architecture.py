@@ -31,7 +31,7 @@ ROOMS = (
         "runs",
     ),
     *("slides", "annotations", "phantom", "tissue", "tiles", "pairs", "models", "training"),
-    *("pretrain", "embeddings", "scores", "retrieval", "segment", "report", "cli"),
+    *("pretrain", "embeddings", "scores", "retrieval", "segment", "classify", "report", "cli"),
 )
 """Each imports only from rooms before it."""
 DEEP_IMPORTS = {"wsi_tower.jpeg.codec"}
@@ -49,7 +49,7 @@ KEPT_INSIDE = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "zarr": {"jpeg", "ngff", "tiles"},
-    "torch": {"models", "training", "pretrain", "embeddings", "segment"},
+    "torch": {"models", "training", "pretrain", "embeddings", "segment", "classify"},
     "h5py": {"embeddings"},
     "pyarrow": {"embeddings"},
     "faiss": {"retrieval"},

@@ -8,10 +8,11 @@
     ├── tiles/<slide_id>.zarr
     ├── runs/<name>/                  a run of training: settings, log, checkpoints, end
     ├── encoders/<name>/              what it learnt: safetensors and encoder.json
-    ├── models/<name>/                what segments: safetensors and model.json
+    ├── models/<name>/                what segments, or tells classes: safetensors and a record
     ├── segmentations/<model>/        masks and objects of each slide
     │   ├── <slide_id>.zarr
     │   └── <slide_id>.geojson
+    ├── classifications/<model>/      class of each tile of each slide: CSV and a map
     ├── embeddings/<encoder>/<slide_id>.h5    descriptors of every tile
     ├── index/<encoder>/              what finds similar tiles among them
     └── reports/
@@ -51,7 +52,7 @@ MARKER_NAME = "wsi-tower-workspace.json"
 WORKSPACE_FOLDERS = frozenset(
     {
         *("tiles", "runs", "encoders", "models", "segmentations", "embeddings", "index"),
-        *("reports", ".locks"),
+        *("classifications", "reports", ".locks"),
     }
 )
 """What stands in a workspace beside the marker."""
@@ -101,6 +102,10 @@ class Workspace:
     def segmentation(self, model: str, slide_id: str) -> Path:
         """The slide's masks by a model; what is exported of them has the same stem beside it."""
         return self.segmentations(model) / f"{slide_id}.zarr"
+
+    def classifications(self, model: str) -> Path:
+        """Folder of the classes that a model told of the slides' tiles."""
+        return self.root / "classifications" / model
 
     def run(self, name: str) -> Path:
         """Folder of a run of training."""

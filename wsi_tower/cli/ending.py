@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,18 +22,21 @@ Exit code: 0 when no slide failed, 1 when some did (the others are done), 2 when
 _STATUSES = ("done", "skipped", "empty", "failed", "unsupported")
 
 
-def told_summary(summary: RunSummary, shared: Shared, where: object) -> None:
+def told_summary(
+    summary: RunSummary, shared: Shared, where: object, document: dict[str, Any] | None = None
+) -> None:
     """Print what a run gave and end the command with its exit code.
 
     Args:
         summary: what it gave.
         shared: whether as JSON, and whether with tracebacks.
         where: what took the results, as it is printed.
+        document: what ``--json`` prints, where that is more than the summary.
     """
     if shared.json:
         import json
 
-        click.echo(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(document or summary.to_json(), indent=2, ensure_ascii=False))
     else:
         _print(summary, shared, where)
     if any(row.is_failure for row in summary.rows):

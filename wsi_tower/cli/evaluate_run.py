@@ -26,7 +26,7 @@ from wsi_tower.cli.evaluate_told import (
     tumour_row,
     write_csv,
 )
-from wsi_tower.cli.options import parsed_filters
+from wsi_tower.cli.options import parsed_columns
 from wsi_tower.cli.pairs_run import length_um
 from wsi_tower.draws import Draws
 from wsi_tower.errors import AnnotationError, NoSlidesError
@@ -106,7 +106,7 @@ class Request:
         return cls(
             workspaces=workspaces,
             encoders=encoders,
-            choice=Choice(_where(values["where"]), values["patient_column"]),
+            choice=Choice(parsed_columns(values["where"]), values["patient_column"]),
             floors=values["floors"],
             bootstrap=BootstrapSettings(values["resamples"], seed=values["seed"]),
             csv=values["csv"],
@@ -201,13 +201,6 @@ def _embedded(workspaces: Sequence[Workspace]) -> Iterator[str]:
         for path in workspace.embeddings("x").parent.glob("[!.]*/[!.]*.h5")
     }
     yield from (name for name in sorted(names) if not is_floor(name))
-
-
-def _where(typed: Sequence[str]) -> dict[str, frozenset[str]]:
-    columns: dict[str, frozenset[str]] = {}
-    for column, value in parsed_filters(typed):
-        columns[column] = columns.get(column, frozenset()) | {value}
-    return columns
 
 
 def _tumour_settings(values: Mapping[str, Any]) -> TumourSettings:

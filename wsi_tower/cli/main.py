@@ -12,7 +12,7 @@ __all__ = ["cli", "main"]
 
 VERBS = (
     *("tile", "pairs", "pretrain", "runs", "embed", "export"),
-    *("index", "query", "similar-map", "finetune", "segment", "evaluate"),
+    *("index", "query", "similar-map", "finetune", "segment", "classify", "evaluate"),
     *("info", "doctor", "demo", "phantom"),
 )
 """In the order that a new user meets them."""

@@ -22,6 +22,7 @@ __all__ = [
     "SOME_FAILED",
     "Shared",
     "distance_options",
+    "parsed_columns",
     "parsed_filters",
     "reader_option",
     "shared_options",
@@ -155,6 +156,18 @@ def parsed_filters(typed: Iterable[str]) -> tuple[tuple[str, str], ...]:
             raise SettingsError(f"--where {one!r} is no COLUMN=VALUE, such as site=breast")
         filters.append((column.strip(), value.strip()))
     return tuple(filters)
+
+
+def parsed_columns(typed: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Filters of one column as alternatives: values by column.
+
+    Raises:
+        SettingsError: one is no ``COLUMN=VALUE``.
+    """
+    columns: dict[str, frozenset[str]] = {}
+    for column, value in parsed_filters(typed):
+        columns[column] = columns.get(column, frozenset()) | {value}
+    return columns
 
 
 @contextmanager

@@ -2,6 +2,15 @@
 
 from wsi_tower.models.batchnorm import synchronise_batchnorm
 from wsi_tower.models.building import build_encoder
+from wsi_tower.models.classifier_saved import (
+    ClassifierOrigin,
+    ClassifierRecord,
+    LoadedClassifier,
+    check_free_for_classifier,
+    classifiers_of,
+    load_classifier,
+    save_classifier,
+)
 from wsi_tower.models.confidence import ConfidenceNet, ConfidenceSegmenter, FeatureNet, lifted
 from wsi_tower.models.encoder import Encoder
 from wsi_tower.models.features import Features
@@ -30,12 +39,19 @@ from wsi_tower.models.segmenter_saved import (
     save_segmenter,
     segmenters_of,
 )
+from wsi_tower.models.tile_classifier import (
+    LinearClassifier,
+    NeighbourClassifier,
+    TileClassifier,
+)
 from wsi_tower.models.timm_encoder import TimmEncoder
 from wsi_tower.models.unet import UNET_WIDTHS, UNetDecoder
 from wsi_tower.models.untrained import untrained_network
 
 __all__ = [
     "UNET_WIDTHS",
+    "ClassifierOrigin",
+    "ClassifierRecord",
     "ConfidenceNet",
     "ConfidenceSegmenter",
     "Descriptor",
@@ -46,8 +62,11 @@ __all__ = [
     "FeatureNet",
     "Features",
     "HeadSettings",
+    "LinearClassifier",
+    "LoadedClassifier",
     "LoadedEncoder",
     "LoadedSegmenter",
+    "NeighbourClassifier",
     "Network",
     "NetworkShape",
     "Norm",
@@ -57,18 +76,23 @@ __all__ = [
     "SegmenterOrigin",
     "SegmenterRecord",
     "SegmentersFound",
+    "TileClassifier",
     "TimmEncoder",
     "UNetDecoder",
     "UNetSegmenter",
     "build_encoder",
+    "check_free_for_classifier",
     "checked_encoder_name",
     "checked_model_name",
+    "classifiers_of",
     "encoders_of",
     "lifted",
+    "load_classifier",
     "load_encoder",
     "load_segmenter",
     "newest_encoder",
     "newest_segmenter",
+    "save_classifier",
     "save_network",
     "save_segmenter",
     "segmenters_of",

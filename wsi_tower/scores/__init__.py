@@ -2,6 +2,7 @@
 
 from wsi_tower.scores.addr import Addr, AddrSettings, SlideAddr, SlidePairs, addr, draw_pairs
 from wsi_tower.scores.bootstrap import BootstrapSettings, Interval, interval_over_slides
+from wsi_tower.scores.calibration import balanced_accuracy, expected_calibration_error
 from wsi_tower.scores.cohort import (
     Choice,
     Cohort,
@@ -17,9 +18,16 @@ from wsi_tower.scores.evaluation import (
     evaluate_tumour,
 )
 from wsi_tower.scores.floors import COLOUR, colour_floor, colour_statistics, floors_of, is_floor
+from wsi_tower.scores.label_curve import LabelCurve, LabelPoint, annotations_saved
 from wsi_tower.scores.labelled import LabelledSlide, LabelRules
 from wsi_tower.scores.nearest import Neighbours, check_finite, nearest_elsewhere
 from wsi_tower.scores.overlap import aggregated_jaccard, dice
+from wsi_tower.scores.paired import (
+    PairedDifference,
+    mean_with_interval,
+    paired_difference,
+    signed_rank_p,
+)
 from wsi_tower.scores.projection import Projection, ProjectionMethod, projected
 from wsi_tower.scores.tumour_neighbours import (
     NeighbourAccuracy,
@@ -42,11 +50,14 @@ __all__ = [
     "Choice",
     "Cohort",
     "Interval",
+    "LabelCurve",
+    "LabelPoint",
     "LabelRules",
     "LabelledSlide",
     "NeighbourAccuracy",
     "NeighbourSettings",
     "Neighbours",
+    "PairedDifference",
     "Projection",
     "ProjectionMethod",
     "Retrieval",
@@ -59,6 +70,8 @@ __all__ = [
     "TumourSettings",
     "addr",
     "aggregated_jaccard",
+    "annotations_saved",
+    "balanced_accuracy",
     "check_finite",
     "check_same_tiles",
     "colour_floor",
@@ -67,13 +80,17 @@ __all__ = [
     "draw_pairs",
     "evaluate_addr",
     "evaluate_tumour",
+    "expected_calibration_error",
     "floors_of",
     "interval_over_slides",
     "is_floor",
     "labelled_slides",
+    "mean_with_interval",
     "nearest_elsewhere",
     "open_cohort",
+    "paired_difference",
     "projected",
+    "signed_rank_p",
     "tumour_fractions",
     "tumour_neighbours",
     "tumour_retrieval",
