@@ -142,7 +142,7 @@ class TestRetrieval:
         assert shares["phantom-01"] in (0, 1)
 
     def test_pictures_are_drawn(self, study: Path, tmp_path: Path) -> None:
-        result = retrieval(study, "--plot", tmp_path / "look")
+        result = retrieval(study, "--plot", tmp_path / "look", "--projection", "pca")
         looks = [line for line in result.stdout.splitlines() if line.startswith("Look at ")]
         assert looks == [f"Look at {tmp_path}/look/{name}.png" for name in ("noise", "place")]
         with Image.open(tmp_path / "look" / "place.png") as picture:

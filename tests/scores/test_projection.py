@@ -72,7 +72,6 @@ def test_auto_is_umap_only_where_that_is_installed(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow  # it compiles for a while
-@pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
 def test_umap_keeps_neighbours_together() -> None:
     groups = np.repeat([0.0, 50.0], 40)
     noise = np.random.default_rng(0).normal(size=(80, 5))
