@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from wsi_tower.cli.class_options import class_options
 from wsi_tower.cli.ending import EXIT_CODES
 from wsi_tower.cli.options import Shared, shared_options
 
@@ -35,30 +36,7 @@ Examples:
 )
 @click.option("--encoder", default="", help="Whose embeddings.  [default: the only one there is]")
 @click.option("--name", default="", help="Of the classifier.  [default: classify-ENCODER]")
-@click.option(
-    "--class",
-    "names",
-    multiple=True,
-    default=("tumour",),
-    show_default=True,
-    metavar="NAME",
-    help="Annotated class to tell; repeat for more.",
-)
-@click.option(
-    "--background",
-    default="other",
-    show_default=True,
-    metavar="NAME",
-    help="Class of tiles without annotation.",
-)
-@click.option("--no-background", is_flag=True, help="Tiles without annotation teach nothing.")
-@click.option(
-    "--least-fraction",
-    type=float,
-    default=0.5,
-    show_default=True,
-    help="Least part of a tile within a class.",
-)
+@class_options
 @click.option(
     "--head",
     type=click.Choice(["linear", "neighbours"]),
@@ -66,7 +44,6 @@ Examples:
     show_default=True,
     help="Logistic regression, or votes of the nearest tiles.",
 )
-@click.option("--penalty", type=float, default=1.0, show_default=True, help="Of linear weights.")
 @click.option(
     "--neighbours", type=int, default=15, show_default=True, help="Nearest tiles that vote."
 )
@@ -79,12 +56,6 @@ Examples:
     help="How probabilities are mended on validation slides.",
 )
 @click.option("--patient-column", default="patient", show_default=True, help="Whose a slide is.")
-@click.option(
-    "--split-column",
-    default="",
-    metavar="COLUMN",
-    help="Has train, validation or test.  [default: patients are drawn]",
-)
 @click.option(
     "--validation",
     type=float,

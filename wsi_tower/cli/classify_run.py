@@ -15,7 +15,6 @@ from wsi_tower.classify import (
     ClassifyJob,
     ClassifyRecipe,
     ClassifySettings,
-    ClassRules,
     LearnSettings,
     SplitSettings,
     classified_tiles,
@@ -25,11 +24,12 @@ from wsi_tower.classify import (
     tile_labels,
 )
 from wsi_tower.cli.batch_run import BatchReport, RunClock
-from wsi_tower.cli.evaluate_told import file_notes
+from wsi_tower.cli.class_options import parsed_rules
+from wsi_tower.cli.evaluate_told import check_any_match, file_notes
 from wsi_tower.cli.options import parsed_columns
 from wsi_tower.cli.progress import watched
 from wsi_tower.embeddings import open_cache
-from wsi_tower.errors import AnnotationError, NoSlidesError, SettingsError
+from wsi_tower.errors import NoSlidesError, SettingsError
 from wsi_tower.models import (
     check_free_for_classifier,
     checked_model_name,
@@ -200,16 +200,13 @@ def classify_and_draw(job: ClassifyJob, wait: bool, progress: Progress) -> Outco
 
 
 def _settings(values: dict[str, Any]) -> ClassifySettings:
-    rules = ClassRules(
-        names=tuple(dict.fromkeys(values["names"])),
-        least_fraction=values["least_fraction"],
-        background=None if values["no_background"] else values["background"],
-    )
     split = SplitSettings(
         values["validation"], values["test"], values["split_column"], values["seed"]
     )
     own = ("head", "penalty", "neighbours", "balanced", "calibration", "seed")
-    return ClassifySettings(rules, split, LearnSettings(**{name: values[name] for name in own}))
+    return ClassifySettings(
+        parsed_rules(values), split, LearnSettings(**{name: values[name] for name in own})
+    )
 
 
 def _only_encoder(workspaces: tuple[Workspace, ...]) -> str:
@@ -244,12 +241,7 @@ def _learnt(
     check_free_for_classifier(folder, overwrite=request.overwrite)
     assert request.annotations is not None
     files = find_annotations(request.annotations, [one.slide_id for one in cohort.caches])
-    if not files.of_slide:
-        raise AnnotationError(
-            f"none of {len(files.of_none)} annotation files in {request.annotations} is of an "
-            f"embedded slide: they are called {files.of_none[0].name} and so on, the slides "
-            f"{cohort.caches[0].slide_id} and so on; name each file as its slide"
-        )
+    check_any_match(request.annotations, files, cohort)
     labels = tile_labels(cohort, files, request.settings.rules)
     learnt = learn_classifier(cohort, labels, request.settings)
     origin = origin_of(learnt, cohort, labels, request.settings, folder.name)
@@ -295,5 +287,5 @@ def _paths(request: ClassifyRequest, cohort: Cohort) -> list[Path]:
 
 
 def _picture_path(recipe: ClassifyRecipe, slide_id: str) -> Path:
-    folder = recipe.workspace.reports / "pictures" / f"classify-{recipe.folder}"
+    folder = recipe.workspace.reports / "pictures" / f"classes-{recipe.folder}"
     return folder / f"{slide_id}.png"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsi_tower.cli.class_options import class_options
 from wsi_tower.cli.options import Shared, distance_options, shared_options
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ Examples:
   wsi-tower evaluate retrieval --annotations lesion_annotations --where split=test
   wsi-tower evaluate retrieval --annotations qupath --tumour-class DCIS --cut-out-class Necrosis
   wsi-tower evaluate retrieval --annotations truth --csv table.csv --plot
+"""
+
+_LABELS_EPILOG = """\b
+Examples:
+  wsi-tower evaluate labels --annotations truth --plot
+  wsi-tower evaluate labels --annotations truth --encoder tower --against colour-statistics
+  wsi-tower evaluate labels --annotations truth --curves tuned.csv --against from-scratch
+"""
+_SEGMENTATION_EPILOG = """\b
+Examples:
+  wsi-tower evaluate segmentation --predicted found --masks truth
+  wsi-tower evaluate segmentation --predicted found --masks truth --images pictures
+  wsi-tower evaluate segmentation --predicted tower --against simclr --masks truth --csv table.csv
 """
 
 _COMMON = (
@@ -180,6 +194,130 @@ def retrieval_command(*, shared: Shared, **values: Any) -> None:
     from wsi_tower.cli.evaluate_run import Request, run_retrieval
 
     _tell(run_retrieval(Request.parsed(shared, values), values), shared)
+
+
+@command.command(
+    "labels", epilog=_LABELS_EPILOG, short_help="Classes of tiles from 1 to 100 % of the labels."
+)
+@shared_options("workspaces", "json", "verbose")
+@_common_options
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="ASAP, ImageScope, GeoJSON or Camelyon JSON files, called as their slides.",
+)
+@class_options
+@click.option(
+    "--fraction",
+    "fractions",
+    type=float,
+    multiple=True,
+    default=(0.01, 0.05, 0.1, 0.25, 1.0),
+    show_default=True,
+    help="Share of the training tiles; repeat for more.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Draws at each share."
+)
+@click.option(
+    "--test", type=float, default=0.33, show_default=True, help="Share of patients that test."
+)
+@click.option(
+    "--curves",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Table of other curves on these test slides: name, fraction, seed, score.",
+)
+@click.option(
+    "--against",
+    default="",
+    metavar="CURVE",
+    help="Whose score with all labels is to be reached with fewer.",
+)
+@click.option(
+    "--plot",
+    is_flag=False,
+    flag_value="",
+    metavar="[FOLDER]",
+    help="Draw the curves; without FOLDER into the workspace's reports/evaluate.",
+)
+def labels_command(*, shared: Shared, **values: Any) -> None:
+    """How far few labels go: a linear head from shares of the training tiles.
+
+    Training tiles are drawn from each class alike; patients that test are the same for all. Says
+    how many annotations one encoder saves against another with all of them.
+    """
+    from wsi_tower.cli.evaluate_labels_run import run_labels
+    from wsi_tower.cli.evaluate_run import Request
+
+    _tell(run_labels(Request.parsed(shared, values), values), shared)
+
+
+@command.command(
+    "segmentation", epilog=_SEGMENTATION_EPILOG, short_help="Masks against true ones: Dice, AJI."
+)
+@shared_options("json", "verbose")
+@click.option(
+    "--predicted",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="Predicted masks: 0 where nothing is.",
+)
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="True masks, called as the predicted ones but for the suffix.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The pictures, to score a floor: Otsu's threshold on haematoxylin.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FOLDER",
+    help="Other predicted masks to compare with, image by image; repeat for more.",
+)
+@click.option(
+    "--objects",
+    type=click.Choice(["auto", "ids", "components"]),
+    default="auto",
+    show_default=True,
+    help="What an object is: a number of the mask, or what is connected.",
+)
+@click.option(
+    "--sigma-px",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Gaussian before the floor's threshold.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=100),
+    default=2000,
+    show_default=True,
+    help="Sets of images drawn for the intervals.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of intervals.")
+@click.option("--csv", type=click.Path(path_type=Path), help="Write a row an image there.")
+def segmentation_command(*, shared: Shared, **values: Any) -> None:
+    """Dice and aggregated Jaccard index of masks, image by image.
+
+    Two empty masks have a Dice of 1. Other masks and the floor are compared in pairs over images.
+    """
+    from wsi_tower.cli.evaluate_segmentation_run import run_segmentation
+
+    _tell(run_segmentation(values), shared)
 
 
 def _tell(evaluation: Evaluation, shared: Shared) -> None:

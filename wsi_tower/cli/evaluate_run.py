@@ -17,6 +17,7 @@ from wsi_tower.cli.evaluate_told import (
     addr_cells,
     addr_notes,
     addr_row,
+    check_any_match,
     file_notes,
     floor_notes,
     slides_and_tiles,
@@ -29,7 +30,7 @@ from wsi_tower.cli.evaluate_told import (
 from wsi_tower.cli.options import parsed_columns
 from wsi_tower.cli.pairs_run import length_um
 from wsi_tower.draws import Draws
-from wsi_tower.errors import AnnotationError, NoSlidesError
+from wsi_tower.errors import NoSlidesError
 from wsi_tower.pairs import PairSettings
 from wsi_tower.records import write_bytes_aside
 from wsi_tower.report import EmbeddedTiles, scatter_picture
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wsi_tower.annotations import AnnotationFiles
     from wsi_tower.cli.options import Shared
     from wsi_tower.scores import Cohort, ProjectionMethod
 
@@ -169,7 +169,7 @@ def run_retrieval(request: Request, values: Mapping[str, Any]) -> Evaluation:
     classes = _classes(values)
     cohorts = request.opened()
     files = find_annotations(values["annotations"], [one.slide_id for one in cohorts[0].caches])
-    _check_any_match(values["annotations"], files, cohorts[0])
+    check_any_match(values["annotations"], files, cohorts[0])
     fractions = tumour_fractions(cohorts[0], files, classes)
     cohorts = request.with_floors(cohorts)
     scores = evaluate_tumour(cohorts, fractions, settings, request.bootstrap)
@@ -214,15 +214,6 @@ def _tumour_settings(values: Mapping[str, Any]) -> TumourSettings:
 def _classes(values: Mapping[str, Any]) -> TumourClasses:
     given = {name: values[name] for name in ("tumour", "cut_out") if values[name]}
     return TumourClasses(**given)
-
-
-def _check_any_match(folder: Path, files: AnnotationFiles, cohort: Cohort) -> None:
-    if not files.of_slide:
-        raise AnnotationError(
-            f"none of {len(files.of_none)} annotation files in {folder} is of an embedded slide: "
-            f"they are called {files.of_none[0].name} and so on, the slides "
-            f"{cohort.caches[0].slide_id} and so on; name each file as its slide"
-        )
 
 
 def _pictures(

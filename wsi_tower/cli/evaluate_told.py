@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wsi_tower.errors import AnnotationError
 from wsi_tower.records import write_text_aside
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ __all__ = [
     "addr_cells",
     "addr_notes",
     "addr_row",
+    "check_any_match",
     "file_notes",
     "floor_notes",
     "slides_and_tiles",
+    "span",
     "stain_notes",
     "tumour_cells",
     "tumour_heads",
@@ -58,6 +61,10 @@ class Evaluation:
     """Pictures."""
     seconds: float
     """How long it took, start-up of the process not counted."""
+    rows_name: str = "encoders"
+    """What ``--json`` calls the rows."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What it holds beside."""
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -65,7 +72,8 @@ class Evaluation:
             "score": self.score,
             "settings": self.settings,
             "seconds": self.seconds,
-            "encoders": list(self.rows),
+            self.rows_name: list(self.rows),
+            **self.more,
             "notes": list(self.notes),
             "pictures": [str(path.absolute()) for path in self.written],
         }
@@ -89,7 +97,7 @@ def tumour_row(cohort: Cohort, score: TumourScores) -> dict[str, Any]:
 
 def addr_cells(cohort: Cohort, score: Addr) -> tuple[str, ...]:
     """An encoder's line below `ADDR_HEADS`."""
-    pooled = (f"{score.pooled:.3f}", _span(score.interval, ".3f"), f"{score.slide_mean:.3f}")
+    pooled = (f"{score.pooled:.3f}", span(score.interval, ".3f"), f"{score.slide_mean:.3f}")
     return (*_who(cohort), *pooled, _floor(cohort))
 
 
@@ -106,7 +114,7 @@ def tumour_cells(cohort: Cohort, score: TumourScores) -> tuple[str, ...]:
     return (
         *_who(cohort),
         f"{found.top_1.value:.1%}",
-        _span(found.top_1.interval, ".1%"),
+        span(found.top_1.interval, ".1%"),
         _beside_chance(found.top_k),
         _beside_chance(found.precision),
         f"{score.neighbours.balanced:.1%}",
@@ -143,6 +151,20 @@ def file_notes(files: AnnotationFiles, cohort: Cohort) -> Iterator[str]:
     if files.of_none:
         names = [path.name for path in files.of_none]
         yield f"{len(names)} annotation files are of no scored slide: {_some(names)}"
+
+
+def check_any_match(folder: Path, files: AnnotationFiles, cohort: Cohort) -> None:
+    """Refuse annotation files of other slides altogether.
+
+    Raises:
+        AnnotationError: none is of a slide of the cohort.
+    """
+    if not files.of_slide:
+        raise AnnotationError(
+            f"none of {len(files.of_none)} annotation files in {folder} is of an embedded slide: "
+            f"they are called {files.of_none[0].name} and so on, the slides "
+            f"{cohort.caches[0].slide_id} and so on; name each file as its slide"
+        )
 
 
 def stain_notes(cohorts: Sequence[Cohort]) -> Iterator[str]:
@@ -212,7 +234,8 @@ def _floor(cohort: Cohort) -> str:
     return "floor" if cohort.role == "floor" else ""
 
 
-def _span(interval: Interval | None, form: str) -> str:
+def span(interval: Interval | None, form: str) -> str:
+    """An interval in words; a dash for none."""
     return "–" if interval is None else f"{interval.low:{form}} to {interval.high:{form}}"
 
 

@@ -14,6 +14,7 @@ from wsi_tower.segment.fields import (
 )
 from wsi_tower.segment.objects import label_objects
 from wsi_tower.segment.record import SegmentationRecord, export_path, read_segmentation
+from wsi_tower.segment.scoring import ImageScore, MaskScores, ScoringSettings, score_masks
 
 if TYPE_CHECKING:
     from wsi_tower.segment.finetune import (
@@ -47,11 +48,14 @@ __all__ = [
     "FinetuneWatcher",
     "Finetuned",
     "Fitted",
+    "ImageScore",
     "LabelledPicture",
     "LabelledSplit",
     "LearntNuclei",
+    "MaskScores",
     "NucleiSettings",
     "ObjectCover",
+    "ScoringSettings",
     "SegmentFormat",
     "SegmentJob",
     "SegmentRecipe",
@@ -67,6 +71,7 @@ __all__ = [
     "object_cover",
     "picture_probabilities",
     "read_segmentation",
+    "score_masks",
     "segment_slide",
     "segmented_fields",
 ]

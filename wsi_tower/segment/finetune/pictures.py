@@ -10,6 +10,7 @@ import numpy as np
 
 from wsi_tower.errors import LabelError, SettingsError
 from wsi_tower.records import bytes_digest
+from wsi_tower.segment.label_files import files_by_name, label_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["LabelledPicture", "labelled_pictures"]
-
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
-_LOSSY = frozenset({".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ def labelled_pictures(
         SettingsError: a folder is none, or a name is not there.
         LabelError: masks are missing, of another size, or hold what no mask holds; all are named.
     """
-    found, labels = _by_name(images, "images"), _by_name(masks, "masks")
+    found, labels = files_by_name(images, "images"), files_by_name(masks, "masks")
     missing = [name for name in only if name not in found]
     if missing:
         raise SettingsError(f"{images} has no image named {_listed(missing)}; leave these out")
@@ -92,27 +90,6 @@ def labelled_pictures(
     return pictures
 
 
-def _by_name(folder: Path, role: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise SettingsError(f"--{role} {folder} is no folder; give the one that the {role} lie in")
-    paths: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in paths:
-            raise LabelError(
-                f"{folder} has two files of one name, {paths[path.stem].name} and {path.name}; "
-                f"remove one"
-            )
-        paths[path.stem] = path
-    if not paths:
-        raise LabelError(
-            f"--{role} {folder} holds no image; wanted are files with the suffixes "
-            f"{', '.join(sorted(_SUFFIXES))}"
-        )
-    return paths
-
-
 def _check_names(names: list[str], labels: dict[str, Path], images: Path, masks: Path) -> None:
     without = [name for name in names if name not in labels]
     if without:
@@ -126,31 +103,13 @@ def _read(name: str, image: Path, mask: Path) -> LabelledPicture:
     pixels = cv2.imread(str(image), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
         raise LabelError(f"image {image} cannot be read")
-    labels = _mask(mask)
+    labels = np.where(label_values(mask) > 0, 255, 0).astype(np.uint8)
     if labels.shape != pixels.shape[:2]:
         raise LabelError(
             f"{mask.name} is {labels.shape[1]} × {labels.shape[0]} px and its image "
             f"{pixels.shape[1]} × {pixels.shape[0]}"
         )
     return LabelledPicture(name, np.asarray(pixels, np.uint8), labels)
-
-
-def _mask(path: Path) -> NDArray[np.uint8]:
-    if path.suffix.lower() in _LOSSY:
-        raise LabelError(f"{path.name} is a JPEG, which blurs labels; save it as PNG or TIFF")
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise LabelError(f"{path.name} cannot be read")
-    if values.ndim == 3:
-        colours = values[..., :3]
-        if (colours != colours[..., :1]).any():
-            raise LabelError(f"{path.name} is in colour; a mask has one number a pixel")
-        values = colours[..., 0]
-    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.rint(values))).all():
-        raise LabelError(f"{path.name} holds values that are no whole numbers")
-    if values.min() < 0:
-        raise LabelError(f"{path.name} holds values below 0, down to {values.min()}")
-    return np.where(values > 0, 255, 0).astype(np.uint8)
 
 
 def _check_foreground(
