@@ -43,6 +43,8 @@ from wsi_tower.tiles import TileStore
 from wsi_tower.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wsi_tower.cli.batch_run import RunSummary
     from wsi_tower.cli.options import Shared
     from wsi_tower.models import ClassifierRecord
@@ -155,6 +157,7 @@ def run_classify(request: ClassifyRequest) -> Classification:
     else:
         encoder = request.encoder or _only_encoder(request.workspaces)
         cohort = open_cohort(request.workspaces, encoder, request.choice)
+        _paths(request, cohort)  # before learning, which takes time and writes
         record, notes = _learnt(request, home, cohort)
     recipe = _recipe(request, home, record)
     jobs = [ClassifyJob(path, recipe, request.overwrite) for path in _paths(request, cohort)]
@@ -243,6 +246,7 @@ def _learnt(
     files = find_annotations(request.annotations, [one.slide_id for one in cohort.caches])
     check_any_match(request.annotations, files, cohort)
     labels = tile_labels(cohort, files, request.settings.rules)
+    _shown(request, labels.classes)
     learnt = learn_classifier(cohort, labels, request.settings)
     origin = origin_of(learnt, cohort, labels, request.settings, folder.name)
     with home.owned(folder, wait=False):
@@ -251,21 +255,29 @@ def _learnt(
 
 
 def _recipe(request: ClassifyRequest, home: Workspace, record: ClassifierRecord) -> ClassifyRecipe:
-    classes = record.origin.classes
-    shown = request.shown or classes[0]
-    if shown not in classes:
-        raise SettingsError(
-            f"--show {shown} is no class of {record.name}; they are {', '.join(classes)}"
-        )
     model = request.model or record.name
     return ClassifyRecipe(
         workspace=home,
         model=str(Path(model).absolute()) if "/" in model else model,
         folder=record.name,
         digest=record.header.content_digest,
-        shown=shown,
+        shown=_shown(request, record.origin.classes),
         colours=tuple(tile_shades(STEPS)),
     )
+
+
+def _shown(request: ClassifyRequest, classes: Sequence[str]) -> str:
+    """The class to map.
+
+    Raises:
+        SettingsError: it is none of the classifier's.
+    """
+    shown = request.shown or classes[0]
+    if shown not in classes:
+        raise SettingsError(
+            f"--show {shown} is none of the classes that are told, {', '.join(classes)}"
+        )
+    return shown
 
 
 def _paths(request: ClassifyRequest, cohort: Cohort) -> list[Path]:

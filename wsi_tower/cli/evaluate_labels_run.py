@@ -183,9 +183,7 @@ def _headline(cohort: Cohort, labels: TileLabels, split: Split) -> str:
     )
 
 
-def _notes(
-    given: Sequence[LabelCurve], against: LabelCurve | None, chance: float
-) -> Iterator[str]:
+def _notes(given: Sequence[LabelCurve], against: LabelCurve | None, chance: float) -> Iterator[str]:
     yield "± is the spread over seeds, which are draws of training tiles; test slides are the same"
     if given:
         names = ", ".join(curve.name for curve in given)
