@@ -43,13 +43,14 @@ def test_balanced_classes_weigh_alike() -> None:
 
 
 def test_the_penalty_is_that_of_ridge() -> None:
-    # Where the loss is least, its derivative is 0: sum of (p - y) x over samples is -penalty × w.
+    # Where the loss is least, its derivative is 0: the sum of (p - y) x over samples is
+    # -penalty × D × w.
     features, labels = clouds(300, 1.0, 0)
     head = fitted_head(features, labels, ("a", "b", "c"), LearnSettings(penalty=7))
     assert isinstance(head, LinearClassifier)
     inputs = head.standardised(torch.from_numpy(features)).double()
     off = head.probabilities(torch.from_numpy(features)).numpy() - np.eye(3)[labels]
-    assert off.T @ inputs.numpy() == pytest.approx(-7 * head.weight.numpy(), abs=2e-3)
+    assert off.T @ inputs.numpy() == pytest.approx(-7 * 5 * head.weight.numpy(), abs=2e-3)
 
 
 def test_descriptors_of_any_scale_are_told_apart_alike() -> None:
@@ -112,7 +113,7 @@ def test_platt_mends_another_prior_which_temperature_cannot() -> None:
     eces = {}
     for how in ("none", "temperature", "platt"):
         head = overconfident(1)
-        calibrate(head, shifted, labels, how)  # type: ignore[arg-type]
+        calibrate(head, shifted, labels, how)
         found = head.probabilities(torch.from_numpy(shifted)).numpy()
         eces[how] = expected_calibration_error(found, labels)
     assert eces["platt"] < 0.02 < eces["temperature"] <= eces["none"]

@@ -103,7 +103,7 @@ def _linear(
 
     def loss() -> Tensor:
         each = functional.cross_entropy(inputs @ weight.T + bias, labels, reduction="none")
-        penalty = settings.penalty / 2 * weight.square().sum()
+        penalty = settings.penalty * features.shape[1] / 2 * weight.square().sum()
         return ((each * shares[labels]).sum() + penalty) / len(labels)
 
     _minimise(loss, [weight, bias])

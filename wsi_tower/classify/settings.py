@@ -85,8 +85,9 @@ class LearnSettings:
     head: HeadKind = "linear"
     """Which head."""
     penalty: float = 1.0
-    """Of ``linear``: half of it times the squared weights is added to the summed cross-entropy, as
-    1 / C of other libraries."""
+    """Of ``linear``: half of it times D times the squared weights is added to the summed
+    cross-entropy (1 / C of other libraries is penalty × D). As a prior, 1 says that logits spread
+    by 1 about their mean, however long descriptors are."""
     neighbours: int = 15
     """Of ``neighbours``: k."""
     balanced: bool = False

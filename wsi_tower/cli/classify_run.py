@@ -25,6 +25,7 @@ from wsi_tower.classify import (
 )
 from wsi_tower.cli.batch_run import BatchReport, RunClock
 from wsi_tower.cli.class_options import parsed_rules
+from wsi_tower.cli.evaluate_run import embedded_encoders
 from wsi_tower.cli.evaluate_told import check_any_match, file_notes
 from wsi_tower.cli.options import parsed_columns
 from wsi_tower.cli.progress import watched
@@ -219,7 +220,7 @@ def _only_encoder(workspaces: tuple[Workspace, ...]) -> str:
         NoSlidesError: there is none.
         SettingsError: there are several.
     """
-    names = sorted({name for one in workspaces for name in one.embedded()})
+    names = list(embedded_encoders(workspaces))
     if not names:
         raise NoSlidesError(
             f"workspace {workspaces[0].root} has no embeddings; make them with `wsi-tower embed "

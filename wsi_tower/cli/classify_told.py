@@ -72,5 +72,7 @@ def _notes(training: Mapping[str, Any]) -> Iterator[str]:
     yield "validation is what was calibrated on, so its ECE after is too good"
     if training["test"] is None:
         yield "there is no test: three patients with labelled tiles are needed"
+    elif training["test"]["balanced"] <= 1 / len(training["classes"]):
+        yield "on test slides it is no better than guessing: look at no map before that is mended"
     if split["unused"]:
         yield f"{len(split['unused'])} slides have no labelled tile or no part, and are unused"

@@ -31,7 +31,7 @@ from wsi_tower.cli.evaluate_told import (
 from wsi_tower.errors import ScoreError, SettingsError
 from wsi_tower.records import plain, write_bytes_aside
 from wsi_tower.report import label_curve_picture
-from wsi_tower.scores import LabelCurve, LabelPoint, annotations_saved
+from wsi_tower.scores import LabelCurve, LabelPoint, annotations_saved, is_floor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +56,7 @@ def run_labels(request: Request, values: Mapping[str, Any]) -> Evaluation:
     settings, rules = _curve_settings(values), parsed_rules(values)
     given = [curve for path in values["curves"] for curve in read_curves(path)]
     cohorts = request.opened()
+    _check_named(values["against"], cohorts, given)
     files = find_annotations(values["annotations"], [one.slide_id for one in cohorts[0].caches])
     check_any_match(values["annotations"], files, cohorts[0])
     labels = tile_labels(cohorts[0], files, rules)
@@ -116,6 +117,17 @@ def _curve_settings(values: Mapping[str, Any]) -> CurveSettings:
             penalty=values["penalty"], balanced=True, calibration="none", seed=values["seed"]
         ),
     )
+
+
+def _check_named(name: str, cohorts: Sequence[Cohort], given: Sequence[LabelCurve]) -> None:
+    """Refuse a slip of the pen before floors are made, which can take hours.
+
+    Raises:
+        ScoreError: no curve will be called so.
+    """
+    names = [one.encoder for one in cohorts] + [curve.name for curve in given]
+    if name and name not in names and not is_floor(name):
+        raise ScoreError(f"--against {name} is none of the curves {', '.join(names)}, nor a floor")
 
 
 def _against(name: str, curves: Sequence[LabelCurve]) -> LabelCurve | None:

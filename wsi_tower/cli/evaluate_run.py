@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     Fractions = Mapping[str, NDArray[np.float64]]
 
-__all__ = ["Request", "run_addr", "run_retrieval"]
+__all__ = ["Request", "embedded_encoders", "run_addr", "run_retrieval"]
 
 _SHOWN_TILES = 20_000
 """Tiles in a picture at most, so that single ones can be seen."""
@@ -97,7 +97,7 @@ class Request:
             NoSlidesError: no encoder was named, and none has embeddings.
         """
         workspaces = tuple(map(Workspace, shared.workspaces))
-        encoders = tuple(dict.fromkeys(values["encoders"])) or tuple(_embedded(workspaces))
+        encoders = tuple(dict.fromkeys(values["encoders"])) or tuple(embedded_encoders(workspaces))
         if not encoders:
             raise NoSlidesError(
                 f"workspace {workspaces[0].root} has no embeddings; make them with `wsi-tower "
@@ -193,7 +193,7 @@ def run_retrieval(request: Request, values: Mapping[str, Any]) -> Evaluation:
     )
 
 
-def _embedded(workspaces: Sequence[Workspace]) -> Iterator[str]:
+def embedded_encoders(workspaces: Sequence[Workspace]) -> Iterator[str]:
     """Encoders that have embeddings, floors apart."""
     names = {
         path.parent.name
