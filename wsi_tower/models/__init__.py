@@ -33,6 +33,7 @@ from wsi_tower.models.segmenter_record import SegmenterOrigin, SegmenterRecord
 from wsi_tower.models.segmenter_saved import (
     LoadedSegmenter,
     SegmentersFound,
+    check_free_for_segmenter,
     checked_model_name,
     load_segmenter,
     newest_segmenter,
@@ -82,6 +83,7 @@ __all__ = [
     "UNetSegmenter",
     "build_encoder",
     "check_free_for_classifier",
+    "check_free_for_segmenter",
     "checked_encoder_name",
     "checked_model_name",
     "classifiers_of",

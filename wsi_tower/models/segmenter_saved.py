@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LoadedSegmenter",
     "SegmentersFound",
+    "check_free_for_segmenter",
     "checked_model_name",
     "load_segmenter",
     "newest_segmenter",
@@ -121,6 +122,18 @@ def save_segmenter(folder: Path, segmenter: Segmenter, origin: SegmenterOrigin) 
         write_bytes_aside(aside / _WEIGHTS_NAME, safetensors.torch.save(tensors))
         write_bytes_aside(aside / _RECORD_NAME, text.encode("utf-8", "surrogateescape"))
     return record
+
+
+def check_free_for_segmenter(folder: Path) -> None:
+    """Refuse a folder that holds another kind of model, before anything is learnt for it.
+
+    Raises:
+        SettingsError: it does.
+    """
+    if folder.exists() and not (folder / _RECORD_NAME).is_file():
+        raise SettingsError(
+            f"{folder} holds another model, not a segmenter; choose another name, or remove it"
+        )
 
 
 def load_segmenter(name: str, *, workspace: Workspace | None = None) -> LoadedSegmenter:

@@ -106,6 +106,17 @@ def test_the_best_weights_on_validation_are_kept(folder: Path, workspace: Worksp
     assert mean_dice(network, made.split.validation, 64, 0.5) == pytest.approx(made.fitted.dice)
 
 
+def test_a_model_of_another_kind_is_not_replaced(folder: Path, workspace: Workspace) -> None:
+    other = workspace.model("finetune-random") / "classifier.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    settings = replace(settings_for(folder, steps=2), overwrite=True)
+    with pytest.raises(SettingsError, match="finetune-random holds another model, not a segmenter"):
+        finetune_unet(settings, workspace)
+    assert other.read_text() == "{}"
+    assert not workspace.run("finetune-random").exists()
+
+
 def test_it_ends_when_validation_no_longer_gets_better(folder: Path, workspace: Workspace) -> None:
     # At a rate of almost nothing no validation is better than the first by more than chance.
     settings = replace(settings_for(folder, steps=500), patience=3)

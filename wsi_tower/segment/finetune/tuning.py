@@ -8,7 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wsi_tower.errors import SettingsError, StoreBusyError
-from wsi_tower.models import SegmenterOrigin, checked_model_name, save_segmenter, slug
+from wsi_tower.models import (
+    SegmenterOrigin,
+    check_free_for_segmenter,
+    checked_model_name,
+    save_segmenter,
+    slug,
+)
 from wsi_tower.records import digest, held_lock, remove_folder
 from wsi_tower.runs import begin_run, recorded_ending
 from wsi_tower.segment.finetune.fitting import FinetuneWatcher, Fitted, fit
@@ -82,6 +88,7 @@ def finetune_unet(
     _check_alone()
     # Nothing is written, and nothing removed, before all is known to be sound.
     name = checked_model_name(settings.name or f"{METHOD}-{slug(settings.init)}")
+    check_free_for_segmenter(workspace.model(name))
     pictures, mpp = _pictures(settings, workspace, watcher)
     seed = settings.training.seed
     split = split_by_seed(pictures, settings.labels, settings.validation, seed, watcher.warned)

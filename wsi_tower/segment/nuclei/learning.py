@@ -16,6 +16,7 @@ from wsi_tower.models import (
     ConfidenceNet,
     ConfidenceSegmenter,
     SegmenterOrigin,
+    check_free_for_segmenter,
     checked_model_name,
     save_segmenter,
 )
@@ -167,6 +168,7 @@ def learn_nuclei(
     if not Ranks.here().is_alone:
         raise SettingsError("nuclei are learnt in one process; start it without torchrun")
     name = checked_model_name(settings.name)
+    check_free_for_segmenter(workspace.model(name))
     pictures = NucleiPictures.of(settings, workspace, watcher)
     settings = _with_crop(settings.resolved(), pictures)
     home = workspace.prepared()
