@@ -8,16 +8,12 @@ Layout (format version 1) — a folder ``models/<name>``::
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import safetensors.torch
-
-from wsi_tower.errors import CorruptStoreError, ModelError, SettingsError
-from wsi_tower.models.naming import nearest, slug
+from wsi_tower.errors import CorruptStoreError, SettingsError
+from wsi_tower.models.folders import built_again, missing_model, own_folder, write_network
 from wsi_tower.models.parts import (
     RecordKind,
     is_of,
@@ -28,10 +24,11 @@ from wsi_tower.models.parts import (
     tensors_digest,
 )
 from wsi_tower.models.tile_classifier import LinearClassifier, NeighbourClassifier
-from wsi_tower.records import Header, folder_aside, write_bytes_aside
+from wsi_tower.records import Header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from wsi_tower.models.tile_classifier import TileClassifier
     from wsi_tower.workspace import Workspace
@@ -47,6 +44,7 @@ __all__ = [
 ]
 
 _REMEDY = "restore the folder from a copy, or train the classifier again"
+_TRAIN = "train one with `wsi-tower classify --annotations FOLDER`"
 _KIND = RecordKind("classifier", 1, "a classifier of tiles", _REMEDY)
 _RECORD_NAME, _WEIGHTS_NAME = "classifier.json", "classifier.safetensors"
 _CLASSIFIERS: Mapping[str, type[TileClassifier]] = MappingProxyType(
@@ -182,10 +180,7 @@ def save_classifier(
     record = ClassifierRecord(
         origin, head.kind, head.shape(), network_header(asked, tensors_digest(tensors))
     )
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n"
-    with folder_aside(folder, alone=True) as aside:
-        write_bytes_aside(aside / _WEIGHTS_NAME, safetensors.torch.save(tensors))
-        write_bytes_aside(aside / _RECORD_NAME, text.encode("utf-8", "surrogateescape"))
+    write_network(folder, (_RECORD_NAME, record.to_json()), {_WEIGHTS_NAME: tensors})
     return record
 
 
@@ -219,10 +214,13 @@ def load_classifier(name: str, *, workspace: Workspace | None = None) -> LoadedC
         ModelError: there is none of that name, or this wsi-tower cannot build it.
         CorruptStoreError: the folder is damaged; the file is named.
     """
-    folder = _folder(name, workspace)
+    folder = own_folder(name, workspace.models if workspace else None, _RECORD_NAME)
+    if folder is None:
+        known = classifiers_of(workspace) if workspace else []
+        raise missing_model("classifier", name, known, workspace, _TRAIN)
     source = folder / _RECORD_NAME
     record = ClassifierRecord.from_json(read_json(source, _REMEDY), source)
-    head = _built(record, source)
+    head: TileClassifier = built_again(record, _CLASSIFIERS, "a head", source, _REMEDY)
     load_state(head, folder / _WEIGHTS_NAME, record.header.content_digest, source, _REMEDY)
     return LoadedClassifier(head.eval(), record)
 
@@ -230,36 +228,3 @@ def load_classifier(name: str, *, workspace: Workspace | None = None) -> LoadedC
 def classifiers_of(workspace: Workspace) -> list[str]:
     """Names of the classifiers of a workspace."""
     return sorted(path.parent.name for path in workspace.models.glob(f"[!.]*/{_RECORD_NAME}"))
-
-
-def _folder(name: str, workspace: Workspace | None) -> Path:
-    folders = [Path(name)] if "/" in name else []
-    if workspace is not None:
-        folders.append(workspace.model(slug(name)))
-    for folder in folders:
-        if (folder / _RECORD_NAME).is_file():
-            return folder
-    known = classifiers_of(workspace) if workspace else []
-    alike = nearest(name, known)
-    there = f"there are {', '.join(known)}" if known else "there are none yet"
-    where = f"workspace {workspace.root} has" if workspace else "there is"
-    raise ModelError(
-        f"{where} no classifier {name!r}"
-        + (f"; did you mean {' or '.join(alike)}? Else " if alike else f", {there}; ")
-        + "train one with `wsi-tower classify --annotations FOLDER`"
-    )
-
-
-def _built(record: ClassifierRecord, source: Path) -> TileClassifier:
-    kind = _CLASSIFIERS.get(record.kind)
-    if kind is None:
-        raise ModelError(
-            f"{source} names a head {record.kind!r}, which this wsi-tower does not know (only "
-            f"{', '.join(_CLASSIFIERS)}); update it"
-        )
-    try:
-        return kind.of_shape(record.shape)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise CorruptStoreError(
-            f"{source} is damaged: its shape cannot be built ({error}); {_REMEDY}"
-        ) from error

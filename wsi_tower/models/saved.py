@@ -11,16 +11,12 @@ Layout (format version 1) — a folder ``encoders/<name>``::
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import safetensors.torch
 
 from wsi_tower.errors import CorruptStoreError, EncoderError
 from wsi_tower.models.building import build_encoder
-from wsi_tower.models.naming import slug
+from wsi_tower.models.folders import own_folder, records_in, write_network
 from wsi_tower.models.network import Network
 from wsi_tower.models.parts import (
     load_state,
@@ -39,10 +35,11 @@ from wsi_tower.models.record import (
     Origin,
 )
 from wsi_tower.models.timm_encoder import TimmEncoder
-from wsi_tower.records import Header, digest, folder_aside, write_bytes_aside
+from wsi_tower.records import Header, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torch import nn
 
@@ -103,11 +100,8 @@ def save_network(folder: Path, network: Network, origin: Origin) -> EncoderRecor
     shape = dataclasses.replace(shape, plan=plan)
     tensors = {name: state_of(module) for name, module in _parts(network)}
     record = _record(origin, shape, {name: tensors_digest(part) for name, part in tensors.items()})
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n"
-    with folder_aside(folder, alone=True) as aside:
-        for name, part in tensors.items():
-            write_bytes_aside(aside / f"{name}.safetensors", safetensors.torch.save(part))
-        write_bytes_aside(aside / RECORD_NAME, text.encode("utf-8", "surrogateescape"))
+    files = {f"{name}.safetensors": part for name, part in tensors.items()}
+    write_network(folder, (RECORD_NAME, record.to_json()), files)
     return record
 
 
@@ -126,7 +120,7 @@ def load_encoder(
         EncoderError: unknown name, weights that cannot be had or do not fit.
         CorruptStoreError: the folder is damaged; the file is named.
     """
-    folder = _own_folder(name, workspace)
+    folder = own_folder(name, workspace.encoders if workspace else None, RECORD_NAME, has_hubs=True)
     if folder is None:
         return _foreign(name, workspace, weights)
     if weights is not None:
@@ -144,18 +138,9 @@ def encoders_of(workspace: Workspace, *, method: str | None = None) -> EncodersF
         workspace: where they lie.
         method: only those of this method; None: all.
     """
-    records, damaged = [], []
-    for path in sorted(workspace.encoders.glob(f"[!.]*/{RECORD_NAME}")):
-        try:
-            record = read_record(path)
-        except CorruptStoreError as error:
-            damaged.append(str(error))
-        else:
-            records.append(record)
-    records.sort(key=lambda record: (record.header.created, record.name), reverse=True)
+    records, damaged = records_in(workspace.encoders, RECORD_NAME, read_record)
     return EncodersFound(
-        tuple(record for record in records if method in (None, record.origin.method)),
-        tuple(damaged),
+        tuple(record for record in records if method in (None, record.origin.method)), damaged
     )
 
 
@@ -184,13 +169,6 @@ def read_record(path: Path) -> EncoderRecord:
         CorruptStoreError: it cannot be read.
     """
     return EncoderRecord.from_json(read_json(path, REMEDY), path)
-
-
-def _own_folder(name: str, workspace: Workspace | None) -> Path | None:
-    folders = [Path(name)] if "/" in name and ":" not in name else []
-    if workspace is not None:
-        folders.append(workspace.encoders / slug(name))
-    return next((folder for folder in folders if (folder / RECORD_NAME).is_file()), None)
 
 
 def _foreign(name: str, workspace: Workspace | None, weights: Path | None) -> LoadedEncoder:

@@ -8,24 +8,28 @@ Layout (format version 1) — a folder ``models/<name>``::
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import safetensors.torch
-
-from wsi_tower.errors import CorruptStoreError, EncoderError, ModelError, SettingsError
+from wsi_tower.errors import EncoderError, SettingsError
 from wsi_tower.models.confidence import ConfidenceSegmenter
-from wsi_tower.models.naming import nearest, slug
+from wsi_tower.models.folders import (
+    built_again,
+    missing_model,
+    own_folder,
+    records_in,
+    write_network,
+)
+from wsi_tower.models.naming import slug
 from wsi_tower.models.parts import load_state, network_header, read_json, state_of, tensors_digest
 from wsi_tower.models.segmenter import UNetSegmenter
 from wsi_tower.models.segmenter_record import SEGMENTER_RECORD, SegmenterRecord
-from wsi_tower.records import Header, folder_aside, write_bytes_aside
+from wsi_tower.records import Header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from wsi_tower.models.segmenter import Segmenter
     from wsi_tower.models.segmenter_record import SegmenterOrigin
@@ -44,6 +48,7 @@ __all__ = [
 
 _RECORD_NAME, _WEIGHTS_NAME = "model.json", "model.safetensors"
 _REMEDY = SEGMENTER_RECORD.remedy
+_TRAIN = "train one with `wsi-tower finetune`, or give the path of a model's folder"
 _SEGMENTERS: Mapping[str, type[Segmenter]] = MappingProxyType(
     {one.kind: one for one in (UNetSegmenter, ConfidenceSegmenter)}
 )
@@ -117,10 +122,7 @@ def save_segmenter(folder: Path, segmenter: Segmenter, origin: SegmenterOrigin) 
     )
     header = network_header(asked, tensors_digest(tensors))
     record = SegmenterRecord(origin, segmenter.kind, segmenter.shape(), header)
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False) + "\n"
-    with folder_aside(folder, alone=True) as aside:
-        write_bytes_aside(aside / _WEIGHTS_NAME, safetensors.torch.save(tensors))
-        write_bytes_aside(aside / _RECORD_NAME, text.encode("utf-8", "surrogateescape"))
+    write_network(folder, (_RECORD_NAME, record.to_json()), {_WEIGHTS_NAME: tensors})
     return record
 
 
@@ -147,11 +149,14 @@ def load_segmenter(name: str, *, workspace: Workspace | None = None) -> LoadedSe
         ModelError: there is none of that name, or this wsi-tower cannot build it.
         CorruptStoreError: the folder is damaged; the file is named.
     """
-    folder = _folder(name, workspace)
-    record = _read_record(folder / _RECORD_NAME)
-    network = _built(record, folder / _RECORD_NAME)
-    weights = folder / _WEIGHTS_NAME
-    load_state(network, weights, record.header.content_digest, folder / _RECORD_NAME, _REMEDY)
+    folder = own_folder(name, workspace.models if workspace else None, _RECORD_NAME)
+    if folder is None:
+        known = [one.name for one in segmenters_of(workspace).records] if workspace else []
+        raise missing_model("model", name, known, workspace, _TRAIN)
+    source = folder / _RECORD_NAME
+    record = _read_record(source)
+    network: Segmenter = built_again(record, _SEGMENTERS, "a network", source, _REMEDY)
+    load_state(network, folder / _WEIGHTS_NAME, record.header.content_digest, source, _REMEDY)
     return LoadedSegmenter(network.eval(), record)
 
 
@@ -162,18 +167,9 @@ def segmenters_of(workspace: Workspace, *, method: str | None = None) -> Segment
         workspace: where they lie.
         method: only those of this method; None: all.
     """
-    records, damaged = [], []
-    for path in sorted(workspace.models.glob(f"[!.]*/{_RECORD_NAME}")):
-        try:
-            record = _read_record(path)
-        except CorruptStoreError as error:
-            damaged.append(str(error))
-        else:
-            records.append(record)
-    records.sort(key=lambda record: (record.header.created, record.name), reverse=True)
+    records, damaged = records_in(workspace.models, _RECORD_NAME, _read_record)
     return SegmentersFound(
-        tuple(record for record in records if method in (None, record.origin.method)),
-        tuple(damaged),
+        tuple(record for record in records if method in (None, record.origin.method)), damaged
     )
 
 
@@ -184,36 +180,3 @@ def newest_segmenter(workspace: Workspace, method: str) -> SegmenterRecord | Non
 
 def _read_record(path: Path) -> SegmenterRecord:
     return SegmenterRecord.from_json(read_json(path, _REMEDY), path)
-
-
-def _folder(name: str, workspace: Workspace | None) -> Path:
-    folders = [Path(name)] if "/" in name else []
-    if workspace is not None:
-        folders.append(workspace.model(slug(name)))
-    for folder in folders:
-        if (folder / _RECORD_NAME).is_file():
-            return folder
-    known = [one.name for one in segmenters_of(workspace).records] if workspace else []
-    alike = nearest(name, known)
-    there = f"there are {', '.join(known)}" if known else "there are none yet"
-    where = f"workspace {workspace.root} has" if workspace else "there is"
-    raise ModelError(
-        f"{where} no model {name!r}"
-        + (f"; did you mean {' or '.join(alike)}? Else " if alike else f", {there}; ")
-        + "train one with `wsi-tower finetune`, or give the path of a model's folder"
-    )
-
-
-def _built(record: SegmenterRecord, source: Path) -> Segmenter:
-    kind = _SEGMENTERS.get(record.kind)
-    if kind is None:
-        raise ModelError(
-            f"{source} names a network {record.kind!r}, which this wsi-tower does not know (only "
-            f"{', '.join(_SEGMENTERS)}); update it"
-        )
-    try:
-        return kind.of_shape(record.shape)
-    except (ValueError, TypeError, LookupError) as error:
-        raise CorruptStoreError(
-            f"{source} is damaged: its shape cannot be built ({error}); {_REMEDY}"
-        ) from error
