@@ -60,7 +60,9 @@ def geometric_median(points: FeatureArray) -> NDArray[np.float64]:
         median = median + step
         if np.linalg.norm(step) <= _CLOSE * spread:
             break
-    return median
+    # Towards a point that only just holds out against the others, steps become small far from it.
+    nearest: NDArray[np.float64] = values[np.linalg.norm(values - median, axis=1).argmin()]
+    return median if _weiszfeld_step(values, nearest, spread).any() else nearest
 
 
 def _weiszfeld_step(
