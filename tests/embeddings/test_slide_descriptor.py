@@ -73,6 +73,8 @@ def test_geometric_medians_worked_by_hand(
         elements=st.integers(-20, 20),
     )
 )
+# The mean lies beside (0, -3), whose two points are pulled by 2.04: the way out is slow.
+@example(np.array([[0, -3], [2, -12], [0, 0], [0, 0], [0, -3], [0, 0]], np.float32))
 # Three points at 0 hold out against three that pull by 2.98.
 @example(np.array([[0, -4], [2, -10], [0, 0], [0, 0], [0, -9], [0, 0]], np.float32))
 def test_no_step_from_the_median_shortens_the_distances(values: NDArray[np.float32]) -> None:

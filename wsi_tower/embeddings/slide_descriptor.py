@@ -50,17 +50,18 @@ def geometric_median(points: FeatureArray) -> NDArray[np.float64]:
     """The point with the least sum of distances to all points (N, D).
 
     Weiszfeld's iteration with the step of Vardi and Zhang (2000, doi 10.1073/pnas.97.4.1423) where
-    it meets one of the points.
+    it meets one of the points, made longer as long as that lessens the sum: beside a point that the
+    others hardly move, or hardly fail to move, a step alone is tiny.
     """
     values = points.astype(np.float64)
     median: NDArray[np.float64] = values.mean(axis=0)
     spread = float(np.linalg.norm(values - median, axis=1).mean())
     for _ in range(_MEDIAN_ROUNDS):
-        step = _weiszfeld_step(values, median, spread)
+        step = _lengthened(values, median, _weiszfeld_step(values, median, spread))
         median = median + step
         if np.linalg.norm(step) <= _CLOSE * spread:
             break
-    # Towards a point that only just holds out against the others, steps become small far from it.
+    # A point that only just holds out against the others is approached, and never met.
     nearest: NDArray[np.float64] = values[np.linalg.norm(values - median, axis=1).argmin()]
     return median if _weiszfeld_step(values, nearest, spread).any() else nearest
 
@@ -80,6 +81,20 @@ def _weiszfeld_step(
     freed = max(0.0, 1 - here / pull) if pull > 0 else 0.0
     step: NDArray[np.float64] = freed * (target - median)
     return step
+
+
+def _lengthened(
+    values: NDArray[np.float64], median: NDArray[np.float64], step: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The step, doubled as long as the sum of distances, which is convex, becomes less."""
+    least = _distance_sum(values, median + step)
+    while (longer := _distance_sum(values, median + 2 * step)) < least:
+        step, least = 2 * step, longer
+    return step
+
+
+def _distance_sum(values: NDArray[np.float64], point: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(values - point, axis=1).sum())
 
 
 def mosaic_rows(features: FeatureArray, tiles: int, seed: int) -> NDArray[np.int64]:
